@@ -1,0 +1,1 @@
+"""The ground floor: errors and values that every room may use."""

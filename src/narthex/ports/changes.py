@@ -1,0 +1,155 @@
+"""What a use case may ask a store to change, as values.
+
+A use case gathers the changes of one act and commits them together: all are applied in order or none is. A
+change that finds nothing to do (the nonce was spent, the credential is gone) refuses the whole act; which
+refusal that is stands beside the change.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from narthex.base.errors import Conflict, NotFound, Rejected
+from narthex.ports.records import (
+    Alias,
+    ApiKey,
+    ApplicationSettings,
+    AuthenticationConfiguration,
+    Credential,
+    Event,
+    TokenKey,
+)
+
+
+class NonceSpent(Rejected):
+    """The token was used before, and it counts only once."""
+
+    code = "token-already-used"
+    advice = "begin again: each session and each sign-in token is accepted once"
+
+
+class CredentialExists(Conflict):
+    """The application already keeps a credential of this id."""
+
+    code = "credential-exists"
+
+
+class CredentialChanged(Rejected):
+    """The credential was deleted, or used elsewhere, while this request was under way."""
+
+    code = "credential-changed"
+    advice = "begin the sign-in again"
+
+
+class AliasTaken(Conflict):
+    """Another user of the application bears this alias."""
+
+    code = "alias-conflict"
+    advice = "choose another alias, or remove it from the other user first"
+
+
+class ApplicationExists(Conflict):
+    """The application id is taken."""
+
+    code = "application-exists"
+    advice = "choose another id"
+
+
+class ApplicationGone(NotFound):
+    """The application was deleted while this request was under way."""
+
+    code = "application-gone"
+
+
+class SpendNonce(msgspec.Struct, frozen=True):
+    """Remember that a one-time token was used. Refuses with `NonceSpent`."""
+
+    nonce: bytes
+    """16 bytes or more, unique among all tokens of the application."""
+    expires_at: datetime
+    """When the token would have expired by itself: the memory may go then."""
+
+
+class AddCredential(msgspec.Struct, frozen=True):
+    """Keep a new credential. Refuses with `CredentialExists`."""
+
+    credential: Credential
+
+
+class TouchCredential(msgspec.Struct, frozen=True):
+    """Record a use. Refuses with `CredentialChanged` if the credential is gone or its counter moved on.
+
+    The counter is compared again inside the transaction: two assertions verified side by side against the
+    same stored counter must not both count (L3 #sctn-sign-counter).
+    """
+
+    credential_id: bytes
+    sign_count: int
+    backup_state: bool
+    user_verified: bool
+    device: str
+    country: str
+    used_at: datetime
+
+
+class ReplaceAliases(msgspec.Struct, frozen=True):
+    """Give a user exactly these aliases. Refuses with `AliasTaken` if another user bears one of them."""
+
+    user_id: str
+    aliases: tuple[Alias, ...]
+
+
+class TouchConfiguration(msgspec.Struct, frozen=True):
+    """Record that a purpose was used, keeping the preset as a row of its own if it was none yet."""
+
+    configuration: AuthenticationConfiguration
+    """What to keep when there is no row; `last_used_at` is set in either case."""
+
+
+class AddEvent(msgspec.Struct, frozen=True):
+    """Append a line to the event log."""
+
+    event: Event
+
+
+class AddApiKey(msgspec.Struct, frozen=True):
+    """Give the application another key."""
+
+    key: ApiKey
+
+
+class AddTokenKey(msgspec.Struct, frozen=True):
+    """Rotate: keep a new token key, drop those made before `drop_before`."""
+
+    key: TokenKey
+    drop_before: datetime
+
+
+class SetSettings(msgspec.Struct, frozen=True):
+    """Replace the application's settings."""
+
+    settings: ApplicationSettings
+
+
+class AddApplication(msgspec.Struct, frozen=True):
+    """Make an application. Refuses with `ApplicationExists`. Always the first change of its act."""
+
+    created_at: datetime
+    settings: ApplicationSettings
+
+
+Change: TypeAlias = (
+    SpendNonce
+    | AddCredential
+    | TouchCredential
+    | ReplaceAliases
+    | TouchConfiguration
+    | AddEvent
+    | AddApiKey
+    | AddTokenKey
+    | SetSettings
+    | AddApplication
+)

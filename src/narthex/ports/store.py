@@ -1,0 +1,76 @@
+"""What the house asks of a database.
+
+A `TenantStore` belongs to one application: no method takes a tenant, so none can be asked for the wrong one.
+The `RootStore` stands above applications; only an operator's call holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from narthex.base.errors import Unavailable
+from narthex.ports.changes import Change
+from narthex.ports.records import Application, Credential
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer; nothing was promised and nothing is half written."""
+
+    code = "storage-unavailable"
+    advice = "try again in a moment; the operator can look with `narthex doctor`"
+
+
+class TenantStore(Protocol):
+    """The rows of one application. Every method raises `StoreUnavailable` when the database is away."""
+
+    async def find_application(self) -> Application | None:
+        """The application with its keys, token keys and configurations, read together."""
+        ...
+
+    async def find_credential(self, credential_id: bytes) -> Credential | None: ...
+
+    async def list_credentials(self, user_id: str) -> Sequence[Credential]:
+        """All credentials of a user, oldest first."""
+        ...
+
+    async def count_users(self) -> int:
+        """Distinct users that have at least one credential."""
+        ...
+
+    async def find_alias_user(self, alias_mac: bytes) -> str | None:
+        """The id of the user who bears the alias."""
+        ...
+
+    async def find_alias_owners(self, alias_macs: Sequence[bytes]) -> Sequence[str]:
+        """The ids of all users who bear one of the aliases, each once."""
+        ...
+
+    async def commit(self, *changes: Change) -> None:
+        """Apply all changes in order, or none.
+
+        Raises:
+            Refusal: the one that stands beside the change that could not be made.
+        """
+        ...
+
+
+class RootStore(Protocol):
+    """The database above applications."""
+
+    def tenant(self, app_id: str) -> TenantStore:
+        """The store of one application, whether or not it exists yet. Costs nothing."""
+        ...
+
+    async def list_applications(self) -> Sequence[str]:
+        """The ids of all applications, in order."""
+        ...
+
+    async def purge_nonces(self, *, expired_before: datetime) -> int:
+        """Forget spent nonces whose tokens have expired anyway; says how many went."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask the database something small. Raises `StoreUnavailable`."""
+        ...
