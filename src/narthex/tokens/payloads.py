@@ -1,0 +1,104 @@
+"""What the sealed tokens say.
+
+Fields only ever append, with a default: a token made before an upgrade is read after it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from narthex.base.errors import Forbidden
+
+
+class ExpiredToken(Forbidden):
+    """The token was good once."""
+
+    code = "expired-token"
+    advice = "ask for a new token; the time a token lives is set where it is made"
+
+
+class RegisterToken(msgspec.Struct, frozen=True, array_like=True):
+    """A backend's leave to enrol one passkey for one user."""
+
+    token_id: bytes
+    expires_at: datetime
+    user_id: str
+    username: str
+    display_name: str
+    attestation: str
+    authenticator_type: str
+    discoverable: bool
+    user_verification: str
+    aliases: tuple[str, ...] | None
+    alias_hashing: bool
+    hints: tuple[str, ...]
+
+
+class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
+    """A registration under way: what the answer must match."""
+
+    challenge: bytes
+    expires_at: datetime
+    rp_id: str
+    user_id: str
+    user_verification_required: bool
+    register_token_id: bytes
+    register_token_expires_at: datetime
+    aliases: tuple[str, ...] | None
+    alias_hashing: bool
+
+
+class SignInSession(msgspec.Struct, frozen=True, array_like=True):
+    """A sign-in under way: what the answer must match."""
+
+    challenge: bytes
+    expires_at: datetime
+    rp_id: str
+    user_id: str | None
+    """The user who was asked for and has credentials; None when anybody's will do."""
+    user_verification_required: bool
+    purpose: str
+
+
+class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
+    """What a backend learns when it verifies a sign-in."""
+
+    token_id: bytes
+    expires_at: datetime
+    type: str
+    user_id: str
+    timestamp: datetime
+    purpose: str | None
+    rp_id: str | None = None
+    origin: str | None = None
+    device: str | None = None
+    country: str | None = None
+    nickname: str | None = None
+    credential_id: bytes | None = None
+
+
+def refuse_expired(expires_at: datetime, *, now: datetime) -> None:
+    """Pass while ``expires_at >= now``: the exact instant still counts.
+
+    Raises:
+        ExpiredToken: it is later.
+    """
+    if expires_at < now:
+        raise ExpiredToken(f"the token expired {in_words((now - expires_at).total_seconds())} ago")
+
+
+def in_words(seconds: float) -> str:
+    """Say a span in its largest whole unit.
+
+    >>> in_words(10), in_words(1), in_words(7300), in_words(200_000)
+    ('10 seconds', '1 second', '2 hours', '2 days')
+    """
+    for unit, size_s in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size_s:
+            count = int(seconds // size_s)
+            break
+    else:
+        unit, count = "second", max(1, round(seconds))
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"

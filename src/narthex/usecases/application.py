@@ -1,0 +1,151 @@
+"""Applications: the tenants of the server, made by its operator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from narthex.base.errors import Malformed, NotFound
+from narthex.base.values import Secret
+from narthex.ports.changes import AddApiKey, AddApplication, AddEvent, AddTokenKey, Change, SetSettings
+from narthex.ports.environment import Keyring, Random
+from narthex.ports.records import ApiKey, ApplicationSettings, EventType, KeyKind, Scope
+from narthex.usecases.call import OperatorCall, event
+from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
+from narthex.webauthn.origin import canonical_origin
+
+_APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
+
+SCOPES_OF_KIND = {
+    KeyKind.PUBLIC: frozenset({Scope.REGISTER, Scope.LOGIN}),
+    KeyKind.SECRET: frozenset({Scope.TOKEN_REGISTER, Scope.TOKEN_VERIFY}),
+}
+
+
+class InvalidApplicationId(Malformed):
+    """An application id is 3 to 62 lower-case letters and digits, and begins with a letter."""
+
+    code = "invalid-application-id"
+    advice = "use 3 to 62 lower-case letters and digits, beginning with a letter"
+
+
+class ApplicationNotFound(NotFound):
+    """There is no application of this id."""
+
+    code = "application-not-found"
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationKeys:
+    """The keys of a new application, whole: they are shown once and kept only as MACs."""
+
+    public: tuple[str, str]
+    secret: tuple[Secret, Secret]
+
+
+async def create_application(call: OperatorCall, app_id: str, settings: ApplicationSettings) -> ApplicationKeys:
+    """Make an application with two key pairs and its first token key.
+
+    Raises:
+        InvalidApplicationId, ApplicationExists, or the refusal of an origin that is none.
+    """
+    if not _APP_ID.match(app_id):
+        raise InvalidApplicationId(f"`{app_id[:80]}` is no application id")
+    settings = with_canonical_origins(settings)
+    public, secret = _draw_keys(app_id, call.random)
+    kept = [
+        *(keep_key(KeyKind.PUBLIC, key, call.keyring, call.random, call.now) for key in public),
+        *(keep_key(KeyKind.SECRET, key, call.keyring, call.random, call.now) for key in secret),
+    ]
+    token_key = new_token_key(app_id, keyring=call.keyring, random=call.random, now=call.now)
+    changes: list[Change] = [
+        AddApplication(created_at=call.now, settings=settings),
+        *(AddApiKey(key=key) for key in kept),
+        AddTokenKey(key=token_key, drop_before=call.now - DROPPED_AFTER),
+    ]
+    if settings.event_logging:
+        changes.append(_created(call, app_id, settings))
+    await call.root.tenant(app_id).commit(*changes)
+    call.directory.forget(app_id)
+    return ApplicationKeys(public=public, secret=secret)
+
+
+async def add_origins(call: OperatorCall, app_id: str, origins: Collection[str]) -> None:
+    """Put origins on an application's list, keeping those that are there.
+
+    Raises:
+        ApplicationNotFound, or the refusal of an origin that is none.
+    """
+    store = call.root.tenant(app_id)
+    application = await store.find_application()
+    if application is None:
+        raise ApplicationNotFound(f"there is no application `{app_id[:80]}`")
+    settings = application.settings
+    merged = with_canonical_origins(msgspec.structs.replace(settings, origins=(*settings.origins, *origins)))
+    if merged != settings:
+        await store.commit(SetSettings(settings=merged))
+        call.directory.forget(app_id)
+
+
+def with_canonical_origins(settings: ApplicationSettings) -> ApplicationSettings:
+    """Spell every origin the one way in which ceremonies are compared with it, each once."""
+    return msgspec.structs.replace(
+        settings,
+        origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.origins)),
+        top_origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.top_origins)),
+    )
+
+
+def key_mac(keyring: Keyring, key: str) -> bytes:
+    """What the store knows a key by. Keys carry 122 random bits: a password hash would buy nothing."""
+    return keyring.mac("api-key", key.encode())
+
+
+def keep_key(kind: KeyKind, key: str, keyring: Keyring, random: Random, now: datetime) -> ApiKey:
+    """Make the record of a key with all the scopes of its kind."""
+    return ApiKey(
+        key_id=random(16).hex(),
+        kind=kind,
+        mac=key_mac(keyring, key),
+        hint=key[-4:],
+        value=key if kind is KeyKind.PUBLIC else None,
+        scopes=frozenset(str(scope) for scope in SCOPES_OF_KIND[kind]),
+        created_at=now,
+    )
+
+
+def _draw_keys(app_id: str, random: Random) -> tuple[tuple[str, str], tuple[Secret, Secret]]:
+    """Two pairs whose last four characters, which stand for them in listings and logs, all differ."""
+    drawn: dict[str, str] = {}
+    while len(drawn) < 4:
+        text = _uuid4_hex(random(16))
+        drawn.setdefault(text[-4:], text)
+    first, second, third, fourth = drawn.values()
+    public = (f"{app_id}:public:{first}", f"{app_id}:public:{second}")
+    return public, (Secret(f"{app_id}:secret:{third}"), Secret(f"{app_id}:secret:{fourth}"))
+
+
+def _uuid4_hex(chance: bytes) -> str:
+    """A version 4 UUID without dashes (RFC 9562, section 5.4): the shape that mobile clients check for."""
+    raw = bytearray(chance)
+    raw[6] = 0x40 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return raw.hex()
+
+
+def _created(call: OperatorCall, app_id: str, settings: ApplicationSettings) -> AddEvent:
+    return AddEvent(
+        event=event(
+            EventType.ApiManagementAppCreated,
+            "application created",
+            performed_by=next(iter(settings.admin_emails), "System"),
+            subject=app_id,
+            now=call.now,
+            random=call.random,
+            caller=call.caller,
+        )
+    )

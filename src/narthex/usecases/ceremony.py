@@ -1,0 +1,110 @@
+"""What registration and sign-in share: where a ceremony may come from, and how it ends in a refusal."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.ports.changes import AddEvent, Change, NonceSpent, SpendNonce
+from narthex.ports.records import EventType
+from narthex.usecases.call import Call, event
+from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_rp_id
+
+CHALLENGE_SIZE = 32
+SESSION_LIVES = timedelta(minutes=10)
+AUTOFILL_SESSION_LIVES = timedelta(hours=24)
+"""A page may wait in autofill all day before its user touches the key."""
+
+
+class OriginRequired(Malformed):
+    """The request does not say which page it comes from."""
+
+    code = "origin-required"
+    advice = "send `origin`, as `window.location.origin` gives it"
+
+
+class RpIdRequired(Malformed):
+    """The request does not name the relying party."""
+
+    code = "rp-id-required"
+    advice = "send `rpid`, as `window.location.hostname` gives it"
+
+
+class OriginRefused(Rejected):
+    """The application has a list of origins, and this one is not on it."""
+
+    code = "origin-not-allowed"
+    advice = "add the origin to the application's list, or open the page at an origin that is on it"
+
+
+class RpIdRefused(Rejected):
+    """No origin of the application lies under this relying party id."""
+
+    code = "rp-id-not-allowed"
+    advice = "send an rp id that is the host of one of the application's origins, or a parent domain of it"
+
+
+class RpIdChanged(Rejected):
+    """The ceremony ended with another relying party id than it began with."""
+
+    code = "rp-id-mismatch"
+    advice = "send the same `rpid` when a ceremony begins and when it completes"
+
+
+def expected_origin(call: Call, origin: str | None) -> str:
+    """The origin that the client data must name, checked against the application's list.
+
+    Raises:
+        OriginRequired, OriginRefused, or the webauthn room's own refusal of what is no origin.
+    """
+    if not origin or not origin.strip():
+        raise OriginRequired("origin is required")
+    canonical = canonical_origin(origin)
+    allowed = call.application.settings.origins
+    if allowed and canonical not in allowed:
+        raise OriginRefused(f"origin `{canonical[:200]}` is not on the application's list of origins")
+    return canonical
+
+
+def expected_rp_id(call: Call, rp_id: str | None) -> str:
+    """The relying party id of a ceremony, checked against the application's list of origins.
+
+    Raises:
+        RpIdRequired, RpIdRefused, or the webauthn room's own refusal of what is no domain.
+    """
+    if not rp_id:
+        raise RpIdRequired("rpid is required")
+    domain = parse_rp_id(rp_id)
+    web_origins = [origin for origin in call.application.settings.origins if is_web_origin(origin)]
+    if web_origins and not any(is_rp_id_of(domain, origin) for origin in web_origins):
+        raise RpIdRefused(f"rp id `{domain}` covers none of the application's origins")
+    return domain
+
+
+async def refuse_ceremony(
+    call: Call, refusal: Refusal, *, nonce: bytes, expires_at: datetime, event_type: EventType, subject: str
+) -> None:
+    """Record that a ceremony failed, and spend its session: a second try begins anew."""
+    changes: list[Change] = [SpendNonce(nonce=nonce, expires_at=expires_at)]
+    message = f"{refusal.message} ({refusal.details.get('reason', refusal.code)})"
+    changes += log(call, event_type, message, performed_by=subject, subject=call.application.app_id)
+    try:
+        await call.store.commit(*changes)
+    except NonceSpent:
+        return  # Somebody was faster; the session is as spent as it can be.
+
+
+def log(call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str) -> list[Change]:
+    """The change that records an event, if the application keeps a log at all."""
+    if not call.application.settings.event_logging:
+        return []
+    line = event(
+        event_type,
+        message,
+        performed_by=performed_by,
+        subject=subject,
+        now=call.now,
+        random=call.random,
+        caller=call.caller,
+    )
+    return [AddEvent(event=line)]

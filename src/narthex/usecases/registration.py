@@ -1,0 +1,346 @@
+"""Registration: a backend gives leave, a browser asks for options, an authenticator makes a credential.
+
+`issue_register_token` stores nothing: a user exists once a credential or an alias does. `begin_registration`
+hands out a challenge inside a sealed session. `finish_registration` verifies the answer and, in one
+transaction, spends the session, spends the leave, keeps the credential and records the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
+from narthex.ports.records import Credential, EventType
+from narthex.tokens.payloads import RegisterToken, RegistrationSession, VerifyToken, refuse_expired
+from narthex.tokens.sealed import TokenKind
+from narthex.usecases.alias import alias_records, refuse_taken
+from narthex.usecases.call import Call, time_ordered_id
+from narthex.usecases.ceremony import (
+    CHALLENGE_SIZE,
+    SESSION_LIVES,
+    RpIdChanged,
+    expected_origin,
+    expected_rp_id,
+    log,
+    refuse_ceremony,
+)
+from narthex.usecases.token_key import open_token, seal_token
+from narthex.webauthn.messages import RegistrationResponse
+from narthex.webauthn.registration import VerifiedRegistration, verify_registration
+
+REGISTER_TOKEN_LIVES = timedelta(seconds=120)
+VERIFY_TOKEN_LIVES = timedelta(seconds=120)
+
+OFFERED_ALGORITHMS = (-8, -7, -257, -37, -35, -258, -38, -36, -259, -39)
+USER_VERIFICATIONS = ("required", "preferred", "discouraged")
+AUTHENTICATOR_TYPES = ("platform", "cross-platform")
+HINTS = ("security-key", "client-device", "hybrid")
+_ATTACHMENT_OF_HINT = {"security-key": "cross-platform", "hybrid": "cross-platform", "client-device": "platform"}
+
+
+class MissingUserId(Malformed):
+    """The register token names no user."""
+
+    code = "missing-userid"
+
+
+class InvalidArgument(Malformed):
+    """A setting has a value that we do not know."""
+
+    code = "invalid-argument"
+
+
+class InvalidAttestation(Malformed):
+    """The attestation conveyance is none that we support."""
+
+    code = "invalid-attestation"
+    advice = "use `none`, or `direct` or `indirect` where the application allows attestation"
+
+
+class AttestationNotAllowed(Malformed):
+    """The application does not ask for attestation."""
+
+    code = "attestation-not-supported-on-plan"
+    advice = "ask the operator to allow attestation for this application, or use `none`"
+
+
+class MaxUsersReached(Rejected):
+    """The application holds as many users as it may."""
+
+    code = "max-users-reached"
+    advice = "ask the operator to raise the application's limit, or delete users who left"
+
+
+class RegistrationRefused(Rejected):
+    """The authenticator's answer did not pass verification; `reason` says which check refused it."""
+
+    code = "fido2-invalid-registration"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What a backend asks for: one passkey, for one user."""
+
+    user_id: str
+    username: str
+    display_name: str | None
+    attestation: str | None
+    authenticator_type: str | None
+    discoverable: bool
+    user_verification: str | None
+    aliases: Sequence[str] | None
+    alias_hashing: bool
+    hints: Sequence[str]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreationOptions:
+    """What the browser must be told to make a credential (L3 #dictdef-publickeycredentialcreationoptions)."""
+
+    rp_id: str
+    user_handle: bytes
+    username: str
+    display_name: str
+    challenge: bytes
+    attestation: str
+    attachment: str | None
+    discoverable: bool
+    user_verification: str
+    hints: Sequence[str]
+    exclude: Sequence[Credential]
+
+
+async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
+    """Give leave to enrol one passkey.
+
+    Raises:
+        MaxUsersReached, InvalidAttestation, AttestationNotAllowed, AliasTaken.
+    """
+    await _refuse_too_many_users(call, enrolment.user_id)
+    attestation = _attestation(call, enrolment.attestation)
+    await refuse_taken(call, enrolment.user_id, enrolment.aliases or ())
+    token = RegisterToken(
+        token_id=time_ordered_id(call.now, call.random),
+        expires_at=enrolment.expires_at or call.now + REGISTER_TOKEN_LIVES,
+        user_id=enrolment.user_id,
+        username=enrolment.username,
+        display_name=enrolment.display_name or enrolment.username,
+        attestation=attestation,
+        authenticator_type=enrolment.authenticator_type or "any",
+        discoverable=enrolment.discoverable,
+        user_verification=enrolment.user_verification or "preferred",
+        aliases=None if enrolment.aliases is None else tuple(dict.fromkeys(enrolment.aliases)),
+        alias_hashing=enrolment.alias_hashing,
+        hints=tuple(enrolment.hints),
+    )
+    sealed = await seal_token(call, TokenKind.REGISTER, token)
+    await _commit_event(call, EventType.ApiAuthUserRegistered, "leave to register a passkey given", enrolment.user_id)
+    return sealed
+
+
+async def begin_registration(
+    call: Call, *, token: str | None, origin: str | None, rp_id: str | None
+) -> tuple[CreationOptions, str]:
+    """Answer a register token with creation options and a session.
+
+    Raises:
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginRefused,
+        MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed.
+    """
+    leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
+    refuse_expired(leave.expires_at, now=call.now)
+    expected_origin(call, origin)
+    relying_party = expected_rp_id(call, rp_id)
+    if not leave.user_id:
+        raise MissingUserId("the register token names no user")
+    options = CreationOptions(
+        rp_id=relying_party,
+        user_handle=leave.user_id.encode(),
+        username=leave.username,
+        display_name=leave.display_name,
+        challenge=call.random(CHALLENGE_SIZE),
+        attestation=_attestation(call, leave.attestation),
+        attachment=_attachment(leave),
+        discoverable=leave.discoverable,
+        user_verification=_known(leave.user_verification, USER_VERIFICATIONS, "user verification"),
+        hints=leave.hints,
+        exclude=await call.store.list_credentials(leave.user_id),
+    )
+    session = RegistrationSession(
+        challenge=options.challenge,
+        expires_at=call.now + SESSION_LIVES,
+        rp_id=relying_party,
+        user_id=leave.user_id,
+        user_verification_required=options.user_verification == "required",
+        register_token_id=leave.token_id,
+        register_token_expires_at=leave.expires_at,
+        aliases=leave.aliases,
+        alias_hashing=leave.alias_hashing,
+    )
+    sealed = await seal_token(call, TokenKind.REGISTRATION_SESSION, session)
+    await _commit_event(call, EventType.ApiAuthPasskeyRegistrationBegan, "passkey registration began", leave.user_id)
+    return options, sealed
+
+
+async def finish_registration(
+    call: Call,
+    *,
+    session: str | None,
+    origin: str | None,
+    rp_id: str | None,
+    nickname: str | None,
+    response: RegistrationResponse,
+) -> str:
+    """Verify a new credential and keep it; answer with a sign-in token.
+
+    Raises:
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginRefused,
+        NonceSpent, RegistrationRefused, CredentialExists, AliasTaken.
+    """
+    ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
+    refuse_expired(ceremony.expires_at, now=call.now)
+    page = expected_origin(call, origin)
+    try:
+        verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
+        await _keep(call, ceremony, verified, origin=page, nickname=nickname)
+    except NonceSpent:
+        raise
+    except CredentialExists as e:
+        refusal = RegistrationRefused("this passkey is registered already", reason=e.code)
+        await _refuse(call, ceremony, refusal)
+        raise refusal from e
+    except Refusal as refusal:
+        await _refuse(call, ceremony, refusal)
+        raise
+    token = VerifyToken(
+        token_id=time_ordered_id(call.now, call.random),
+        expires_at=call.now + VERIFY_TOKEN_LIVES,
+        type="passkey_register",
+        user_id=ceremony.user_id,
+        timestamp=call.now,
+        purpose=None,
+        rp_id=ceremony.rp_id,
+        origin=origin,
+        device=call.caller.device,
+        country=call.caller.country,
+        nickname=nickname,
+        credential_id=verified.credential_id,
+    )
+    return await seal_token(call, TokenKind.VERIFY, token)
+
+
+def _verify(
+    call: Call, ceremony: RegistrationSession, *, origin: str, rp_id: str | None, response: RegistrationResponse
+) -> VerifiedRegistration:
+    try:
+        if rp_id is not None and rp_id != ceremony.rp_id:
+            raise RpIdChanged("the registration began with another rp id")
+        return verify_registration(
+            response,
+            challenge=ceremony.challenge,
+            rp_id=ceremony.rp_id,
+            origins=(origin,),
+            top_origins=call.application.settings.top_origins,
+            user_verification_required=ceremony.user_verification_required,
+            algorithms=OFFERED_ALGORITHMS,
+            now=call.now,
+        )
+    except (Malformed, Rejected) as e:
+        raise RegistrationRefused(e.message, advice=e.advice, reason=e.code) from e
+
+
+async def _keep(
+    call: Call, ceremony: RegistrationSession, verified: VerifiedRegistration, *, origin: str, nickname: str | None
+) -> None:
+    credential = Credential(
+        credential_id=verified.credential_id,
+        user_id=ceremony.user_id,
+        user_handle=ceremony.user_id.encode(),
+        public_key=verified.public_key,
+        sign_count=verified.sign_count,
+        attestation_format=verified.attestation.format,
+        aaguid=verified.aaguid,
+        rp_id=ceremony.rp_id,
+        origin=origin,
+        transports=tuple(verified.transports),
+        backup_eligible=verified.backup_eligible,
+        backup_state=verified.backup_state,
+        user_verified=verified.user_verified,
+        discoverable=verified.discoverable,
+        nickname=nickname or None,
+        device=call.caller.device,
+        country=call.caller.country,
+        created_at=call.now,
+        last_used_at=call.now,
+    )
+    aliases = ()
+    if ceremony.aliases is not None:
+        records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
+        aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)
+    await call.store.commit(
+        SpendNonce(nonce=ceremony.challenge, expires_at=ceremony.expires_at),
+        # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
+        SpendNonce(nonce=ceremony.register_token_id, expires_at=ceremony.expires_at),
+        AddCredential(credential=credential),
+        *aliases,
+        *log(
+            call,
+            EventType.ApiAuthPasskeyRegistrationCompleted,
+            "passkey registered",
+            performed_by=ceremony.user_id,
+            subject=call.application.app_id,
+        ),
+    )
+
+
+async def _refuse(call: Call, ceremony: RegistrationSession, refusal: Refusal) -> None:
+    await refuse_ceremony(
+        call,
+        refusal,
+        nonce=ceremony.challenge,
+        expires_at=ceremony.expires_at,
+        event_type=EventType.ApiAuthPasskeyRegistrationRefused,
+        subject=ceremony.user_id,
+    )
+
+
+async def _commit_event(call: Call, event_type: EventType, message: str, user_id: str) -> None:
+    changes = log(call, event_type, message, performed_by=user_id, subject=call.application.app_id)
+    if changes:
+        await call.store.commit(*changes)
+
+
+async def _refuse_too_many_users(call: Call, user_id: str) -> None:
+    most = call.application.settings.max_users
+    if most is None or await call.store.list_credentials(user_id):
+        return  # A user who is here already may always add another passkey.
+    if await call.store.count_users() >= most:
+        raise MaxUsersReached(f"the application may hold {most} users, and it does")
+
+
+def _attestation(call: Call, attestation: str | None) -> str:
+    if not attestation or attestation.lower() == "none":
+        return "none"
+    if attestation not in ("direct", "indirect"):
+        raise InvalidAttestation("attestation type not supported")
+    if not call.application.settings.allow_attestation:
+        raise AttestationNotAllowed("attestation is not enabled for this application")
+    return attestation
+
+
+def _attachment(leave: RegisterToken) -> str | None:
+    if leave.hints:
+        return _ATTACHMENT_OF_HINT[leave.hints[0]]
+    if leave.authenticator_type.lower() == "any":
+        return None
+    return _known(leave.authenticator_type, AUTHENTICATOR_TYPES, "authenticator type")
+
+
+def _known(text: str, known: tuple[str, ...], noun: str) -> str:
+    if text.lower() not in known:
+        raise InvalidArgument(f"`{text[:50]}` is no {noun} that we know", advice=f"use one of {', '.join(known)}")
+    return text.lower()

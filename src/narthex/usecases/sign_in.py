@@ -1,0 +1,267 @@
+"""Sign-in: the hottest path of the house.
+
+`begin_sign_in` writes nothing: the challenge travels inside a sealed session. `finish_sign_in` reads one
+credential, verifies purely, and commits once: the session is spent, the credential touched and the event
+recorded together, or nothing is. A refusal spends the session as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.ports.changes import Change, NonceSpent, SpendNonce, TouchConfiguration, TouchCredential
+from narthex.ports.records import AuthenticationConfiguration, Credential, EventType
+from narthex.tokens.payloads import SignInSession, VerifyToken, refuse_expired
+from narthex.tokens.sealed import TokenKind
+from narthex.usecases.alias import alias_mac
+from narthex.usecases.call import Call, time_ordered_id
+from narthex.usecases.ceremony import (
+    AUTOFILL_SESSION_LIVES,
+    CHALLENGE_SIZE,
+    SESSION_LIVES,
+    RpIdChanged,
+    expected_origin,
+    expected_rp_id,
+    log,
+    refuse_ceremony,
+)
+from narthex.usecases.tenant import PRESETS
+from narthex.usecases.token_key import open_token, seal_token
+from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
+from narthex.webauthn.messages import AuthenticationResponse
+
+# The purpose's row is one for the whole application: written at each sign-in it would be the one row that
+# all of them wait for.
+_PURPOSE_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+class UnknownCredential(Rejected):
+    """The application keeps no credential of this id."""
+
+    code = "unknown-credential"
+    advice = "tell the user that this passkey is no longer accepted, and offer another way in"
+
+
+class CredentialNotAllowed(Rejected):
+    """The credential belongs to another user, or another relying party, than the sign-in asked for."""
+
+    code = "credential-not-allowed"
+
+
+class SignInRefused(Rejected):
+    """The authenticator's answer did not pass verification; `reason` says which check refused it."""
+
+    code = "signin-complete-error"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedCredential:
+    """A credential that may answer: what the browser is told of it."""
+
+    credential_id: bytes
+    transports: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """What the browser must be told to get an assertion (L3 #dictdef-publickeycredentialrequestoptions)."""
+
+    rp_id: str
+    challenge: bytes
+    user_verification: str
+    hints: Sequence[str]
+    allow: Sequence[AllowedCredential]
+
+
+async def begin_sign_in(
+    call: Call, *, user_id: str | None, alias: str | None, purpose: str | None, origin: str | None, rp_id: str | None
+) -> tuple[RequestOptions, str]:
+    """Answer with request options and a session. An unknown user or alias is no error, and looks like none.
+
+    Raises:
+        OriginRequired, OriginRefused, RpIdRequired, RpIdRefused.
+    """
+    expected_origin(call, origin)
+    relying_party = expected_rp_id(call, rp_id)
+    configuration = _configuration(call, purpose)
+    asked = await _asked_user(call, user_id, alias)
+    allowed = await _allowed_credentials(call, asked, relying_party)
+    options = RequestOptions(
+        rp_id=relying_party,
+        challenge=call.random(CHALLENGE_SIZE),
+        user_verification=configuration.user_verification,
+        hints=configuration.hints,
+        allow=allowed or _decoys(call, user_id or alias),
+    )
+    anybody = not (user_id or alias)
+    session = SignInSession(
+        challenge=options.challenge,
+        expires_at=call.now + (AUTOFILL_SESSION_LIVES if anybody else SESSION_LIVES),
+        rp_id=relying_party,
+        user_id=asked if allowed else None,
+        user_verification_required=configuration.user_verification == "required",
+        purpose=configuration.purpose,
+    )
+    return options, await seal_token(call, TokenKind.SIGN_IN_SESSION, session)
+
+
+async def finish_sign_in(
+    call: Call, *, session: str | None, origin: str | None, rp_id: str | None, response: AuthenticationResponse
+) -> str:
+    """Verify an assertion; answer with a sign-in token for the credential's owner, whoever was asked for.
+
+    Raises:
+        OriginRequired, OriginRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
+        UnknownCredential, SignInRefused, NonceSpent.
+    """
+    page = expected_origin(call, origin)
+    ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
+    refuse_expired(ceremony.expires_at, now=call.now)
+    credential = await call.store.find_credential(response.raw_id)
+    configuration = call.tenant.configuration(ceremony.purpose) or PRESETS["sign-in"]
+    try:
+        if credential is None:
+            raise UnknownCredential("we don't recognize the passkey you sent us", credentialId=response.id)
+        verified = _verify(call, ceremony, credential, origin=page, rp_id=rp_id, response=response)
+        await _record(call, ceremony, credential, verified, configuration)
+    except NonceSpent:
+        raise
+    except Refusal as refusal:
+        await _refuse(call, ceremony, credential, refusal)
+        raise
+    token = VerifyToken(
+        token_id=time_ordered_id(call.now, call.random),
+        expires_at=call.now + timedelta(seconds=configuration.time_to_live_s),
+        type="passkey_signin",
+        user_id=credential.user_id,
+        timestamp=call.now,
+        purpose=ceremony.purpose,
+        rp_id=ceremony.rp_id,
+        origin=origin,
+        device=call.caller.device,
+        country=call.caller.country,
+        nickname=credential.nickname,
+        credential_id=credential.credential_id,
+    )
+    return await seal_token(call, TokenKind.VERIFY, token)
+
+
+def _configuration(call: Call, purpose: str | None) -> AuthenticationConfiguration:
+    if not purpose:
+        return call.tenant.configuration("sign-in") or PRESETS["sign-in"]
+    # An unknown purpose gets the built-in settings and is recorded as a sign-in, never as what it was called.
+    return call.tenant.configuration(purpose) or PRESETS["sign-in"]
+
+
+async def _asked_user(call: Call, user_id: str | None, alias: str | None) -> str | None:
+    if user_id:
+        return user_id
+    if alias:
+        return await call.store.find_alias_user(alias_mac(call, alias))
+    return None
+
+
+async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> list[AllowedCredential]:
+    if user_id is None:
+        return []
+    kept = await call.store.list_credentials(user_id)
+    return [AllowedCredential(each.credential_id, each.transports) for each in kept if each.rp_id == rp_id]
+
+
+def _decoys(call: Call, asked: str | None) -> list[AllowedCredential]:
+    """A credential that does not exist, always the same one for the same question.
+
+    Where the application conceals its users, an unknown one must look like a known one (CVE-2024-39912).
+    """
+    if not asked or not call.application.settings.conceal_unknown_users:
+        return []
+    seed = call.application.app_id.encode() + b"\0" + asked.encode()
+    return [AllowedCredential(call.keyring.mac("decoy-credential", seed), ("internal", "hybrid"))]
+
+
+def _verify(
+    call: Call,
+    ceremony: SignInSession,
+    credential: Credential,
+    *,
+    origin: str,
+    rp_id: str | None,
+    response: AuthenticationResponse,
+) -> VerifiedAssertion:
+    try:
+        if rp_id is not None and rp_id != ceremony.rp_id:
+            raise RpIdChanged("the sign-in began with another rp id")
+        if ceremony.user_id is not None and credential.user_id != ceremony.user_id:
+            raise CredentialNotAllowed("this passkey belongs to another user than the sign-in asked for")
+        if credential.rp_id != ceremony.rp_id:
+            raise CredentialNotAllowed("this passkey was made for another rp id")
+        return verify_assertion(
+            response,
+            credential=StoredCredential(
+                credential_id=credential.credential_id,
+                public_key=credential.public_key,
+                sign_count=credential.sign_count,
+                user_handle=credential.user_handle,
+                backup_eligible=credential.backup_eligible,
+            ),
+            challenge=ceremony.challenge,
+            rp_id=ceremony.rp_id,
+            origins=(origin,),
+            top_origins=call.application.settings.top_origins,
+            user_verification_required=ceremony.user_verification_required,
+        )
+    except (Malformed, Rejected) as e:
+        raise SignInRefused(e.message, advice=e.advice, reason=e.code) from e
+
+
+async def _record(
+    call: Call,
+    ceremony: SignInSession,
+    credential: Credential,
+    verified: VerifiedAssertion,
+    configuration: AuthenticationConfiguration,
+) -> None:
+    await call.store.commit(
+        SpendNonce(nonce=ceremony.challenge, expires_at=ceremony.expires_at),
+        TouchCredential(
+            credential_id=credential.credential_id,
+            sign_count=verified.sign_count,
+            backup_state=verified.backup_state,
+            user_verified=verified.user_verified,
+            device=call.caller.device,
+            country=call.caller.country,
+            used_at=call.now,
+        ),
+        *_purpose_use(call, configuration),
+        *log(
+            call,
+            EventType.ApiUserSignInCompleted,
+            f"signed in for `{ceremony.purpose}`",
+            performed_by=credential.user_id,
+            subject=call.application.app_id,
+        ),
+    )
+
+
+def _purpose_use(call: Call, configuration: AuthenticationConfiguration) -> list[Change]:
+    noted_at = configuration.last_used_at
+    if noted_at is not None and call.now < noted_at + _PURPOSE_USE_IS_NOTED_EVERY:
+        return []
+    call.directory.forget(call.application.app_id)
+    return [TouchConfiguration(configuration=msgspec.structs.replace(configuration, last_used_at=call.now))]
+
+
+async def _refuse(call: Call, ceremony: SignInSession, credential: Credential | None, refusal: Refusal) -> None:
+    await refuse_ceremony(
+        call,
+        refusal,
+        nonce=ceremony.challenge,
+        expires_at=ceremony.expires_at,
+        event_type=EventType.ApiUserSignInRefused,
+        subject=credential.user_id if credential else ceremony.user_id or "",
+    )

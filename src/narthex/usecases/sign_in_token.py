@@ -1,0 +1,82 @@
+"""Sign-in tokens: what a backend verifies, and what it may make by hand where the application allows it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from narthex.base.errors import Forbidden
+from narthex.ports.changes import SpendNonce
+from narthex.ports.records import EventType
+from narthex.tokens.payloads import VerifyToken, refuse_expired
+from narthex.tokens.sealed import TokenKind
+from narthex.usecases.call import Call, time_ordered_id
+from narthex.usecases.ceremony import log
+from narthex.usecases.token_key import open_token, seal_token
+
+DEFAULT_LIVES_S = 120
+LONGEST_LIVES_S = 604_800
+
+
+class ManualTokensOff(Forbidden):
+    """The application does not make sign-in tokens by hand."""
+
+    code = "manual-tokens-off"
+    advice = "ask the operator to enable manually generated sign-in tokens for this application"
+
+
+async def verify_sign_in_token(call: Call, token: str | None) -> VerifyToken:
+    """Read a sign-in token and, unless the application allows otherwise, spend it.
+
+    Raises:
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent.
+    """
+    verified = await open_token(call, token, TokenKind.VERIFY, VerifyToken)
+    refuse_expired(verified.expires_at, now=call.now)
+    changes = log(
+        call,
+        EventType.ApiUserSignInVerified,
+        f"sign-in token verified ({verified.type})",
+        performed_by=verified.user_id,
+        subject=call.application.app_id,
+    )
+    if call.application.settings.single_use_verify_tokens:
+        changes = [SpendNonce(nonce=verified.token_id, expires_at=verified.expires_at), *changes]
+    if changes:
+        await call.store.commit(*changes)
+    return verified
+
+
+async def issue_manual_token(
+    call: Call, *, user_id: str, time_to_live_s: int, purpose: str, rp_id: str | None, origin: str | None
+) -> str:
+    """Make a sign-in token without a ceremony. The user need not exist.
+
+    Args:
+        time_to_live_s: 1 … `LONGEST_LIVES_S`.
+
+    Raises:
+        ManualTokensOff.
+    """
+    if not call.application.settings.manual_tokens:
+        raise ManualTokensOff("manually generated sign-in tokens are disabled for this application")
+    token = VerifyToken(
+        token_id=time_ordered_id(call.now, call.random),
+        expires_at=call.now + timedelta(seconds=time_to_live_s),
+        type="generated_signin",
+        user_id=user_id,
+        timestamp=call.now,
+        purpose=purpose,
+        rp_id=rp_id,
+        origin=origin,
+    )
+    sealed = await seal_token(call, TokenKind.VERIFY, token)
+    changes = log(
+        call,
+        EventType.ApiUserSigninTokenCreated,
+        f"sign-in token made by hand for `{purpose}`",
+        performed_by=user_id,
+        subject=call.application.app_id,
+    )
+    if changes:
+        await call.store.commit(*changes)
+    return sealed
