@@ -1,0 +1,32 @@
+"""Attestation statement formats: one file per format and one row here.
+
+A format that has no row is refused, even where nobody asked for attestation: we do not store what we cannot check.
+Browsers replace the statement by `none` unless attestation is asked for (L3 #enum-attestation-convey).
+"""
+
+from __future__ import annotations
+
+from narthex.webauthn.attestation.none import verify_none
+from narthex.webauthn.attestation.packed import verify_packed
+from narthex.webauthn.attestation.statement import Attestation, AttestationType, Verifier
+from narthex.webauthn.attestation_object import AttestationObject
+from narthex.webauthn.errors import AttestationFormatUnsupported, quoted
+
+__all__ = ["FORMATS", "Attestation", "AttestationType", "Verifier", "verify_attestation"]
+
+FORMATS: dict[str, Verifier] = {
+    "none": verify_none,
+    "packed": verify_packed,
+}
+
+
+def verify_attestation(attestation_object: AttestationObject, client_data_hash: bytes) -> Attestation:
+    """Check the statement by the rules of its format, whose name is compared case-sensitively.
+
+    Raises:
+        AttestationFormatUnsupported, or what the format refuses.
+    """
+    verify = FORMATS.get(attestation_object.fmt)
+    if verify is None:
+        raise AttestationFormatUnsupported(f"attestation format {quoted(attestation_object.fmt)} is not supported")
+    return verify(attestation_object.statement, attestation_object.authenticator_data, client_data_hash)

@@ -1,0 +1,142 @@
+"""Registration: does this response hold a new credential that was made for us, now, as we asked?
+
+WebAuthn L3 #sctn-registering-a-new-credential, in its order. Not done here: the steps before clientDataJSON (the
+client's), whether the credential id is already taken (the store knows), and what an unanchored attestation is worth
+(policy decides, on the Trust fact).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+import msgspec
+
+from narthex.webauthn.attestation import Attestation, verify_attestation
+from narthex.webauthn.attestation_object import parse_attestation_object
+from narthex.webauthn.authenticator_data import AttestedCredentialData, AuthenticatorData, Extensions
+from narthex.webauthn.ceremony import check_challenge, check_flags, check_origins, check_rp_id, check_type
+from narthex.webauthn.client_data import parse_client_data
+from narthex.webauthn.cose import PublicKey, parse_public_key
+from narthex.webauthn.errors import (
+    AlgorithmNotAllowed,
+    AttestationUntrusted,
+    AttestedCredentialDataMissing,
+    CredentialIdMismatch,
+)
+from narthex.webauthn.messages import RegistrationResponse, check_id
+from narthex.webauthn.trust import Trust, TrustVerdict, verify_trust_path
+
+TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal")
+"""L3 #enum-transport."""
+
+
+class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
+    """A new credential and what we learnt about it."""
+
+    credential_id: bytes
+    public_key: bytes
+    """The COSE_Key, in the very bytes the authenticator sent."""
+    alg: int
+    sign_count: int
+    aaguid: bytes
+    """16 bytes. Proves a model only together with an anchored ``trust``."""
+    user_present: bool
+    user_verified: bool
+    backup_eligible: bool
+    backup_state: bool
+    attestation: Attestation
+    trust: Trust
+    transports: tuple[str, ...]
+    """Those of TRANSPORTS that the client named, in its order."""
+    discoverable: bool | None
+    """``credProps.rk``: the client's unsigned word."""
+    extensions: Extensions
+    """Authenticator extension outputs, signed."""
+
+
+def verify_registration(
+    response: RegistrationResponse,
+    *,
+    challenge: bytes,
+    rp_id: str,
+    origins: Collection[str],
+    algorithms: Collection[int],
+    now: datetime,
+    top_origins: Collection[str] = (),
+    user_verification_required: bool = False,
+    user_presence_required: bool = True,
+    anchors: Collection[bytes] = (),
+    trust_required: bool = False,
+) -> VerifiedRegistration:
+    """Check that a response registers a new credential for our challenge.
+
+    Args:
+        response: as decoded from the client; keeps the signed bytes.
+        challenge: at least 16 bytes, already taken from where it was kept, so it cannot be used again.
+        origins: canonical, as ``canonical_origin`` gives them.
+        algorithms: COSE identifiers that the options offered.
+        now: instant of the call, UTC.
+        top_origins: canonical; empty refuses ceremonies in cross-origin frames.
+        user_presence_required: False only for conditional create.
+        anchors: DER certificates that may vouch; empty when we know none.
+        trust_required: refuse what does not lead to an anchor.
+    Returns:
+        the credential, and the facts about it.
+    Raises:
+        the refusals of ``errors``: Malformed for what cannot be read, Rejected for what was read.
+    """
+    check_id(response)
+    # JSONtext, C, hash
+    client_data = parse_client_data(response.client_data_json)
+    check_type(client_data, "webauthn.create")
+    check_challenge(client_data, challenge)
+    check_origins(client_data, origins, top_origins)
+    # fmt, authData, attStmt
+    attestation_object = parse_attestation_object(response.attestation_object)
+    data = attestation_object.authenticator_data
+    check_rp_id(data, rp_id)
+    check_flags(data, up_required=user_presence_required, uv_required=user_verification_required)
+    attested = _check_attested(data, response)
+    key = _check_algorithm(attested, algorithms)
+    attestation = verify_attestation(attestation_object, client_data.hash)
+    trust = verify_trust_path(attestation.trust_path, anchors=anchors, now=now)
+    if trust_required and trust.verdict is not TrustVerdict.ANCHORED:
+        raise AttestationUntrusted(f"attestation is {trust.verdict.value}, and this registration requires an anchor")
+    return VerifiedRegistration(
+        credential_id=attested.credential_id,
+        public_key=attested.public_key,
+        alg=key.alg,
+        sign_count=data.sign_count,
+        aaguid=attested.aaguid,
+        user_present=data.user_present,
+        user_verified=data.user_verified,
+        backup_eligible=data.backup_eligible,
+        backup_state=data.backup_state,
+        attestation=attestation,
+        trust=trust,
+        transports=_known_transports(response.transports),
+        discoverable=response.cred_props_rk,
+        extensions=data.extensions,
+    )
+
+
+def _check_attested(data: AuthenticatorData, response: RegistrationResponse) -> AttestedCredentialData:
+    if data.attested is None:
+        raise AttestedCredentialDataMissing("authenticator data carries no new credential")
+    # Beyond the spec, which compares nothing here: the id the client names is the one the authenticator made.
+    if data.attested.credential_id != response.raw_id:
+        raise CredentialIdMismatch("the client names another credential than the authenticator made")
+    return data.attested
+
+
+def _check_algorithm(attested: AttestedCredentialData, algorithms: Collection[int]) -> PublicKey:
+    """credentialPublicKey.alg, and that the key is one: a key we cannot use must not be stored."""
+    key = parse_public_key(attested.public_key)
+    if key.alg not in algorithms:
+        raise AlgorithmNotAllowed(f"algorithm `{key.alg}` was not offered")
+    return key
+
+
+def _known_transports(named: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(transport for transport in named if transport in TRANSPORTS))
