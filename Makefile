@@ -60,7 +60,7 @@ types: setup ## check the types
 	@$(BIN)/mypy
 
 floors: setup ## check that imports only point down the floors
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 spell: setup ## look for misspelt words
 	@$(BIN)/codespell

@@ -37,8 +37,10 @@ install_postgresql() {
   apt install --no-install-recommends postgresql-common
   as_root mkdir -p "${held%/*}"
   echo 'create_main_cluster = false' | as_root tee "$held" >/dev/null
-  apt install --no-install-recommends postgresql
+  installed=yes
+  apt install --no-install-recommends postgresql || installed=no
   as_root rm -f "$held"
+  [ "$installed" = yes ]
 }
 
 if [ -n "$missing" ]; then
