@@ -71,6 +71,18 @@ class RootStore(Protocol):
         """Forget spent nonces whose tokens have expired anyway; says how many went."""
         ...
 
+    async def find_fact(self, name: str) -> bytes | None:
+        """What the server remembers of itself under this name, such as its master key's fingerprint."""
+        ...
+
+    async def keep_fact(self, name: str, value: bytes) -> bytes:
+        """Remember a fact unless the name has one already; says what is remembered from now on."""
+        ...
+
     async def ping(self) -> None:
         """Ask the database something small. Raises `StoreUnavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the database, after the commits that are under way. What is asked later is refused."""
         ...

@@ -1,0 +1,1 @@
+"""Alembic's environment: one history of revisions for both databases, shipped inside the package."""

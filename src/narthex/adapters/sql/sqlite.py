@@ -1,0 +1,295 @@
+"""SQLite, driven to serve many callers at once from one process.
+
+Reads run inline on the event loop, on a connection of their own: in WAL mode a reader never waits for the
+writer, and a lookup costs less than the trip to a thread would. Writes go through one writer with *group
+commit*: whatever acts have arrived are applied in one transaction, each inside a savepoint so that a refused
+act leaves its neighbours alone, and one COMMIT makes them all durable. Acts that arrive during that COMMIT
+form the next batch. The statements run on the loop, where the data they need is; the COMMIT, which waits for
+the disk, runs on a thread, so that a slow disk never stalls those who read (decision 0003 has the figures).
+
+INVARIANT: a caller hears of success only after COMMIT returned with `synchronous = full`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import Final
+
+from narthex.adapters.sql.engine import (
+    ParentMissing,
+    Row,
+    Step,
+    StepRefused,
+    not_migrated,
+    unavailable,
+    unkeepable,
+)
+from narthex.adapters.sql.statement import Arguments, Statement
+from narthex.base.errors import Refusal
+from narthex.ports.store import StoreUnavailable
+
+_BUSY_TIMEOUT_MS: Final = 5_000
+_BUSY_PAUSE_S: Final = 0.002
+# A batch holds the event loop while its statements run, some 20 µs an act; what is over waits for the next one.
+_BATCH_ACTS: Final = 200
+
+
+def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Connection:
+    """Open a connection in our manner. Raises `StoreUnavailable`."""
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        try:
+            connection.execute(f"pragma busy_timeout = {busy_timeout_ms}")
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+            connection.execute("pragma foreign_keys = on")
+            # Savepoints and sorts spill into memory: a temporary file would be another disk to wait for.
+            connection.execute("pragma temp_store = memory")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as e:
+        raise StoreUnavailable(f"cannot open the SQLite database `{path}`: {e}") from e
+    return connection
+
+
+def create_file(path: str) -> None:
+    """Make an empty database that only its owner may read; one that is there already is left as it is."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as e:
+        raise StoreUnavailable(f"cannot create the SQLite database `{path}`: {e.strerror}") from e
+
+
+class _Act:
+    """Steps to apply together, and the caller who waits for them."""
+
+    __slots__ = ("changed", "done", "error", "steps")
+
+    def __init__(self, steps: Sequence[Step], done: asyncio.Future[int]) -> None:
+        self.steps = steps
+        self.done = done
+        self.changed = 0
+        self.error: Exception | None = None
+
+    def settle(self, failure: Exception | None) -> None:
+        # A caller who was cancelled has a settled future already and is told nothing.
+        if self.done.done():
+            return
+        if failure or self.error:
+            self.done.set_exception(failure or self.error or AssertionError)
+        else:
+            self.done.set_result(self.changed)
+
+
+class SqliteEngine:
+    """One SQLite database. Belongs to the event loop on which it is first used."""
+
+    def __init__(self, path: str, *, connection: sqlite3.Connection | None = None) -> None:
+        """
+        Args:
+            path: of an existing file.
+            connection: serves reads and writes alike; for a database in memory, which has no second door.
+        """
+        if connection is None and not os.path.exists(path):
+            raise StoreUnavailable(f"there is no SQLite database `{path}`", advice="run `narthex migrate`")
+        # The writer polls for its turn instead of sleeping inside SQLite, where it would hold the event loop.
+        self._writer = connection or connect(path, busy_timeout_ms=0)
+        self._reader = connection or connect(path)
+        if connection is None:
+            self._reader.execute("pragma query_only = on")
+        self._waiting: list[_Act] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._committer = _Committer(self._writer)
+        self._closed = False
+
+    async def fetch(self, statement: Statement, arguments: Arguments) -> Sequence[Row]:
+        _refuse_nul(arguments)
+        try:
+            return self._reader.execute(statement.sqlite, arguments).fetchall()
+        except (sqlite3.Error, UnicodeError, OverflowError) as e:
+            raise _translated(e) from e
+
+    async def execute(self, statement: Statement, arguments: Arguments) -> int:
+        return await self._enqueue(((statement, arguments),))
+
+    async def commit(self, steps: Sequence[Step], *, in_turn: str | None = None) -> None:
+        # There is one writer, so all acts take turns anyway.
+        await self._enqueue(steps)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._committer.stop()
+        self._reader.close()
+        self._writer.close()
+
+    def _enqueue(self, steps: Sequence[Step]) -> asyncio.Future[int]:
+        if self._closed:
+            raise StoreUnavailable("the database was closed")
+        for _, arguments in steps:
+            _refuse_nul(arguments)
+        loop = asyncio.get_running_loop()
+        act = _Act(steps, loop.create_future())
+        self._waiting.append(act)
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        return act.done
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_batch()
+        finally:
+            self._writing = None
+
+    async def _write_batch(self) -> None:
+        batch: list[_Act] = []
+        failure: Exception | None = None
+        try:
+            await self._begin()
+            # Taken only now: whoever arrived while we waited for our turn comes along.
+            batch = self._take()
+            for act in batch:
+                self._apply(act)
+            await self._committer.commit()
+        except sqlite3.Error as e:
+            failure = _translated(e)
+            self._roll_back()
+        except asyncio.CancelledError:
+            # The loop is being torn down, perhaps in the middle of a COMMIT: whether it counts is not known.
+            self._closed = True
+            failure = StoreUnavailable("the database was closed")
+            raise
+        finally:
+            for act in batch or self._take():
+                act.settle(failure)
+
+    def _take(self) -> list[_Act]:
+        batch = self._waiting[:_BATCH_ACTS]
+        del self._waiting[:_BATCH_ACTS]
+        return [act for act in batch if not act.done.done()]
+
+    async def _begin(self) -> None:
+        """Become the one writer of the file; another process may hold that place for a while."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _BUSY_TIMEOUT_MS / 1_000
+        while True:
+            try:
+                self._writer.execute("begin immediate")
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > deadline:
+                    raise
+                await asyncio.sleep(_BUSY_PAUSE_S)
+            else:
+                return
+
+    def _apply(self, act: _Act) -> None:
+        """Run the steps of one act, or none of them.
+
+        Raises:
+            sqlite3.Error: the database failed, and with it the whole batch; a fault of the act itself is kept
+                for its caller instead.
+        """
+        execute = self._writer.execute
+        execute("savepoint act")
+        try:
+            for index, (statement, arguments) in enumerate(act.steps):
+                act.changed = execute(statement.sqlite, arguments).rowcount
+                if act.changed == 0 and statement.must_change:
+                    raise StepRefused(index)
+        except (sqlite3.OperationalError, sqlite3.InternalError):
+            raise
+        except Exception as e:
+            if type(e) is sqlite3.DatabaseError:
+                raise
+            act.error = e if isinstance(e, StepRefused) else _translated(e)
+            execute("rollback to act")
+        execute("release act")
+
+    def _roll_back(self) -> None:
+        # SQLite may have rolled back by itself (a full disk does that); then there is nothing left to undo.
+        with contextlib.suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+
+
+class _Committer:
+    """The thread that waits for the disk. It runs COMMIT and nothing else, so it needs the GIL for moments only."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def commit(self) -> asyncio.Future[None]:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="narthex-commit", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.put((loop, done))
+        return done
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (order := self._queue.get()) is not None:
+            loop, done = order
+            failure: sqlite3.Error | None = None
+            try:
+                self._connection.execute("commit")
+            except sqlite3.Error as e:
+                failure = e
+            # The loop may be gone when a server is torn down mid-commit: then nobody waits for the answer.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, done, failure)
+
+
+def _refuse_nul(arguments: Arguments) -> None:
+    """PostgreSQL's texts hold no NUL; SQLite's would, and a database could not move from one to the other."""
+    for argument in arguments:
+        if argument.__class__ is str and "\0" in argument:
+            raise unkeepable("the text holds a NUL character")
+
+
+def _settle(done: asyncio.Future[None], failure: sqlite3.Error | None) -> None:
+    if done.done():
+        return
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure)
+
+
+def _translated(error: Exception) -> Exception:
+    """What a driver's error is to the house; an error that is a fault of ours stays what it is."""
+    match error:
+        case Refusal():
+            return error
+        case sqlite3.IntegrityError() if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return ParentMissing()
+        case sqlite3.OperationalError() if str(error).startswith(("no such table", "no such column")):
+            return not_migrated(error)
+        case sqlite3.OperationalError() | sqlite3.InternalError():
+            return unavailable(error)
+        case sqlite3.DataError() | UnicodeError() | OverflowError():
+            return unkeepable(error)
+        case sqlite3.ProgrammingError() if "closed database" in str(error):
+            return StoreUnavailable("the database was closed")
+        case sqlite3.DatabaseError() if type(error) is sqlite3.DatabaseError:
+            return unavailable(error)
+    return error

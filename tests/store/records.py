@@ -1,0 +1,108 @@
+"""Records for the store's tests: valid as they are; a test names only what matters to it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from narthex.ports.changes import TouchCredential
+from narthex.ports.records import (
+    Alias,
+    ApiKey,
+    AuthenticationConfiguration,
+    Credential,
+    Event,
+    EventType,
+    KeyKind,
+    Severity,
+    TokenKey,
+)
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 891_011, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def raw(text: str, size_bytes: int = 32) -> bytes:
+    """Bytes that look random and are always the same for a text."""
+    return hashlib.shake_256(text.encode()).digest(size_bytes)
+
+
+def make_credential(name: str = "credential", **but: Any) -> Credential:
+    values: dict[str, Any] = {
+        "credential_id": raw(name),
+        "user_id": "user",
+        "user_handle": raw("user", 16),
+        "public_key": raw("public key", 77),
+        "sign_count": 0,
+        "attestation_format": "none",
+        "aaguid": bytes(16),
+        "rp_id": "example.org",
+        "origin": "https://example.org",
+        "transports": ("internal", "hybrid"),
+        "backup_eligible": True,
+        "backup_state": False,
+        "user_verified": False,
+        "discoverable": None,
+        "nickname": None,
+        "device": "Firefox on Linux",
+        "country": "",
+        "created_at": NOW,
+        "last_used_at": NOW,
+    }
+    return Credential(**values | but)
+
+
+def make_touch(name: str = "credential", **but: Any) -> TouchCredential:
+    values: dict[str, Any] = {
+        "credential_id": raw(name),
+        "sign_count": 1,
+        "backup_state": True,
+        "user_verified": False,
+        "device": "Chrome on Android",
+        "country": "CH",
+        "used_at": NOW + SECOND,
+    }
+    return TouchCredential(**values | but)
+
+
+def make_alias(name: str, *, plaintext: str | None = None) -> Alias:
+    return Alias(mac=raw(name), sealed_hash=raw(f"sealed {name}", 60), plaintext=plaintext)
+
+
+def make_event(name: str = "event", **but: Any) -> Event:
+    values: dict[str, Any] = {
+        "event_id": raw(name, 16),
+        "performed_at": NOW,
+        "event_type": EventType.ApiUserSignInCompleted,
+        "severity": Severity.Informational,
+        "message": "a user signed in",
+        "performed_by": "user",
+        "subject": "app",
+        "api_key_hint": "abcd",
+        "trace_id": "0123",
+    }
+    return Event(**values | but)
+
+
+def make_api_key(key_id: str = "key", **but: Any) -> ApiKey:
+    values: dict[str, Any] = {
+        "key_id": key_id,
+        "kind": KeyKind.SECRET,
+        "mac": raw(key_id),
+        "hint": "abcd",
+        "value": None,
+        "scopes": frozenset({"token_register", "token_verify"}),
+        "created_at": NOW,
+    }
+    return ApiKey(**values | but)
+
+
+def make_token_key(key_id: int = 1, **but: Any) -> TokenKey:
+    values: dict[str, Any] = {"key_id": key_id, "wrapped": raw(f"token key {key_id}", 60), "created_at": NOW}
+    return TokenKey(**values | but)
+
+
+def make_configuration(purpose: str = "sign-in", **but: Any) -> AuthenticationConfiguration:
+    values: dict[str, Any] = {"purpose": purpose, "hints": ("client-device",), "last_used_at": NOW}
+    return AuthenticationConfiguration(**values | but)
