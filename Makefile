@@ -27,7 +27,7 @@ serve: .venv/.runtime-stamp ## start a server to play with; prints the link to o
 	@exec $(BIN)/narthex dev $(ARGS)
 
 clean: ## remove what was built: .venv, node_modules, caches, dist (not .narthex, which holds data)
-	rm -rf .venv dist build .coverage htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name node_modules -prune -exec rm -rf {} +
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

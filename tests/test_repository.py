@@ -52,25 +52,25 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), flags=re.M))
 
 
-def test_every_dependency_has_a_line_saying_why_it_is_here():
+def test_every_dependency_has_a_line_saying_why_it_is_here() -> None:
     explained = re.findall(r"^\| `([\w.-]+)` \| .+ \|$", (ROOT / "docs/decisions/0001-the-stack.md").read_text(), re.M)
     assert sorted(dependencies()) == sorted(explained)
 
 
 @pytest.mark.parametrize("lock", ["build.lock", "runtime.lock", "dev.lock"])
-def test_locks_pin_every_file_by_hash_and_name_no_registry(lock):
+def test_locks_pin_every_file_by_hash_and_name_no_registry(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     requirements = re.split(r"\n(?=\w)", text)
     assert "://" not in text
     assert [] == [line for line in requirements if "==" not in line or "--hash=sha256:" not in line]
 
 
-def test_npm_locks_name_no_registry():
+def test_npm_locks_name_no_registry() -> None:
     assert [] == [name_of(path) for path in ours("package-lock.json") if '"resolved": "http' in path.read_text()]
 
 
 @pytest.mark.parametrize("page", ours(".md"), ids=name_of)
-def test_links_within_the_repository_lead_somewhere(page):
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
         path, _, fragment = link.partition("#")
@@ -84,19 +84,19 @@ def test_links_within_the_repository_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", ours(".md"), ids=name_of)
-def test_make_targets_that_a_page_names_exist(page):
+def test_make_targets_that_a_page_names_exist(page: Path) -> None:
     code = re.findall(r"`([^`\n]+)`", page.read_text()) + re.findall(r"^(?:\$ )?(make .*)$", page.read_text(), re.M)
     named = {target for line in code for target in re.findall(r"^make ([a-z][a-z-]*)", line)}
     assert set() == named - targets()
 
 
-def test_make_help_lists_every_target_that_explains_itself():
+def test_make_help_lists_every_target_that_explains_itself() -> None:
     shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     explained = re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "Makefile").read_text(), flags=re.M)
     assert sorted(explained) == sorted(re.findall(r"^  make ([a-z-]+)", shown, flags=re.M))
 
 
-def test_every_decision_is_in_the_index_with_a_status_and_a_date():
+def test_every_decision_is_in_the_index_with_a_status_and_a_date() -> None:
     folder = ROOT / "docs/decisions"
     index = (folder / "README.md").read_text()
     records = sorted(folder.glob("[0-9][0-9][0-9][0-9]-*.md"))
@@ -105,7 +105,7 @@ def test_every_decision_is_in_the_index_with_a_status_and_a_date():
     assert [] == [record.name for record in records if not re.search(dated, record.read_text())]
 
 
-def test_the_changelog_keeps_its_form():
+def test_the_changelog_keeps_its_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     versions = re.split(r"^## ", text, flags=re.M)[1:]
     assert versions[0].startswith("Unreleased\n")
@@ -118,7 +118,7 @@ def test_the_changelog_keeps_its_form():
         assert [] == [line for line in entries if not re.fullmatch(r"- .+\.", line)]
 
 
-def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -135,7 +135,7 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("module", modules_with_examples())
-def test_examples_in_docstrings_are_true(module):
+def test_examples_in_docstrings_are_true(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
     assert 0 == result.failed
     assert result.attempted > 0
