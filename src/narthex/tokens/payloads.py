@@ -79,6 +79,9 @@ class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
     credential_id: bytes | None = None
 
 
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
 def refuse_expired(expires_at: datetime, *, now: datetime) -> None:
     """Pass while ``expires_at >= now``: the exact instant still counts.
 
@@ -95,10 +98,6 @@ def in_words(seconds: float) -> str:
     >>> in_words(10), in_words(1), in_words(7300), in_words(200_000)
     ('10 seconds', '1 second', '2 hours', '2 days')
     """
-    for unit, size_s in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size_s:
-            count = int(seconds // size_s)
-            break
-    else:
-        unit, count = "second", max(1, round(seconds))
+    unit, size_s = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
+    count = max(1, int(seconds // size_s))
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"

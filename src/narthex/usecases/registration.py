@@ -277,7 +277,7 @@ async def _keep(
         created_at=call.now,
         last_used_at=call.now,
     )
-    aliases = ()
+    aliases: tuple[ReplaceAliases, ...] = ()
     if ceremony.aliases is not None:
         records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
         aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)

@@ -1,0 +1,108 @@
+"""`narthex doctor`: what an operator would look at first, looked at."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from narthex import main as house
+from narthex.adapters.sql import migrate, open_store
+from narthex.adapters.system import SystemClock
+from narthex.base.errors import Refusal
+from narthex.settings import Settings
+
+_RELEASED_AT = datetime(2026, 11, 21, tzinfo=UTC)
+_SHORTEST_MANAGEMENT_KEY = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    ok: bool
+    words: str
+    fatal: bool = True
+    """Whether the server cannot work while this is not well."""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; change nothing."""
+    findings = [finding async for finding in _database(settings)]
+    return [*findings, _master_key_file(settings), _management_key(settings), _clock(), _public_url(settings)]
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        revision = await migrate.current(settings.database_url)
+    except Refusal as refusal:
+        yield Finding("database", False, refusal.message)
+        return
+    yield Finding("database", True, "answers")
+    if revision is None:
+        yield Finding("migrations", False, "the database is empty: the first start, or `narthex migrate`, sets it up")
+        return
+    current = revision == migrate.head()
+    yield Finding("migrations", current, f"at {revision}" if current else f"at {revision}: run `narthex migrate`")
+    if current:
+        yield await _keys(settings)
+
+
+async def _keys(settings: Settings) -> Finding:
+    store = await open_store(settings.database_url, pool_size=1)
+    try:
+        if not _has_master_key(settings):
+            return Finding("master key", False, "there is none yet: the first start makes one", fatal=False)
+        kept = await store.find_fact(house.KEY_FACT)
+        if kept is not None and kept != house.read_keyring(settings).fingerprint:
+            return Finding("master key", False, "it is not the one that this database was set up with")
+        return Finding("master key", True, "it is the one that this database was set up with")
+    except Refusal as refusal:
+        return Finding("master key", False, refusal.message)
+    finally:
+        await store.close()
+
+
+def _has_master_key(settings: Settings) -> bool:
+    return bool(settings.master_key or settings.master_key_file) or settings.own_master_key_file.exists()
+
+
+def _master_key_file(settings: Settings) -> Finding:
+    path = settings.master_key_file or settings.own_master_key_file
+    if settings.master_key or not path.exists():
+        return Finding("master key file", True, "not in use")
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o077:
+        return Finding("master key file", False, f"`{path}` is readable by others: chmod 600 it", fatal=False)
+    return Finding("master key file", True, f"`{path}` is readable by its owner only; keep a copy of it elsewhere")
+
+
+def _management_key(settings: Settings) -> Finding:
+    if settings.management_key is None:
+        return Finding("management key", True, "not set: the management API refuses everybody")
+    if len(settings.management_key) < _SHORTEST_MANAGEMENT_KEY:
+        words = "is short enough to be guessed: make one with `openssl rand -hex 32`"
+        return Finding("management key", False, words, fatal=False)
+    return Finding("management key", True, "set")
+
+
+def _clock() -> Finding:
+    now = SystemClock().now()
+    if now < _RELEASED_AT:
+        return Finding("clock", False, f"it says {now:%Y-%m-%d %H:%M} UTC, which is before this version was made")
+    return Finding("clock", True, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _public_url(settings: Settings) -> Finding:
+    parts = urlsplit(settings.public_url)
+    local = parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost")
+    if parts.scheme == "http" and not local:
+        words = f"`{settings.public_url}` is not https: browsers offer passkeys only over https or on localhost"
+        return Finding("public URL", False, words)
+    if local:
+        return Finding("public URL", False, f"`{settings.public_url}` works on this machine only", fatal=False)
+    return Finding("public URL", True, settings.public_url)

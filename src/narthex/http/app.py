@@ -1,0 +1,85 @@
+"""The ASGI application of the edge: one path spelling, CORS, routes, and an answer for everything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from narthex.http import client
+from narthex.http.environment import Environment, Header, answer_headers
+from narthex.http.openapi import Documented
+from narthex.http.problems import PathNotFound
+from narthex.http.routes import health, pages
+from narthex.http.routes.passwordless import application, registration, sign_in
+from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
+
+ROUTES: Sequence[RouteSpec] = routes_of(sign_in, registration, application, health, pages)
+"""Every endpoint of the server. The ceremony's stand first: routes are tried in order."""
+
+_SLASHES = re.compile(r"/{2,}")
+
+
+def create_app(env: Environment) -> ASGIApp:
+    """Join the edge."""
+    documented = Documented(specs=ROUTES, version=env.version, public_url=env.public_url)
+    return Edge(
+        replace(
+            env,
+            answer_headers=answer_headers(env.public_url),
+            pages=pages.rendered(documented, errors_url=env.errors_url),
+        )
+    )
+
+
+class Edge:
+    """Spells the path one way, answers preflights, and hands over to the routes."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._router = Router(mount(ROUTES, env), redirect_slashes=False, default=self._not_found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "OPTIONS" and _is_preflight(scope):
+            await respond(send, self._env, 204, b"", None, _preflight_headers(scope))
+            return
+        scope["path"] = spelled_once(scope["path"])
+        await self._router(scope, receive, send)
+
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trace = client.trace_id(dict(scope["headers"]), self._env.random(24))
+        refusal = PathNotFound(f"there is nothing at `{scope['path'][:100]}`")
+        await send_problem(send, self._env, refusal, trace_id=trace)
+
+
+def spelled_once(path: str) -> str:
+    """The one spelling of a path.
+
+    SDKs that join strings send ``//register/begin``, and those behind the reference's proxy ``/api/…``.
+
+    >>> spelled_once("//register/begin/"), spelled_once("/api/signin/begin"), spelled_once("/")
+    ('/register/begin', '/signin/begin', '/')
+    """
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    if path[:5].lower() == "/api/":
+        path = path[4:]
+    return path.rstrip("/") or "/"
+
+
+def _is_preflight(scope: Scope) -> bool:
+    return any(name == b"access-control-request-method" for name, _ in scope["headers"])
+
+
+def _preflight_headers(scope: Scope) -> list[Header]:
+    headers = dict(scope["headers"])
+    answer = [(b"access-control-allow-methods", headers[b"access-control-request-method"])]
+    wanted = headers.get(b"access-control-request-headers")
+    if wanted is not None:
+        answer.append((b"access-control-allow-headers", wanted))
+    return answer

@@ -1,0 +1,180 @@
+"""Who asks: from a key header to a call.
+
+The application is decided here, by the key and by nothing else: no body, no path and no host name says which
+tenant a request belongs to. Scopes are checked here too, before the body is read.
+
+The sentences of the 401 answer are those of the compatible API, which its SDKs' tests compare (its section 3.5).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from narthex.http.environment import Environment
+from narthex.http.problems import KeyRequired, ScopeMissing
+from narthex.ports.changes import AddEvent
+from narthex.ports.records import ApiKey, EventType, KeyKind, Scope
+from narthex.usecases.application import key_mac
+from narthex.usecases.call import Call, Caller, OperatorCall, event
+from narthex.usecases.tenant import Tenant
+
+
+class Access(Enum):
+    """Who may call a route: the header that must prove it, or nobody in particular."""
+
+    ANONYMOUS = ""
+    PUBLIC_KEY = "ApiKey"
+    SECRET_KEY = "ApiSecret"
+    MANAGEMENT_KEY = "ManagementKey"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyForm:
+    """How one kind of key looks, and how to say that it does not."""
+
+    header: str
+    other_header: str
+    kind: KeyKind
+    other_word: str
+    other_explanation: str
+    invalid: EventType
+    disabled: EventType
+
+
+_FORMS = {
+    Access.PUBLIC_KEY: KeyForm(
+        header="ApiKey",
+        other_header="ApiSecret",
+        kind=KeyKind.PUBLIC,
+        other_word=":secret:",
+        other_explanation="Your ApiKey header contained a ApiSecret instead of your 'ApiKey'.",
+        invalid=EventType.ApiAuthInvalidPublicKeyUsed,
+        disabled=EventType.ApiAuthDisabledPublicKeyUsed,
+    ),
+    Access.SECRET_KEY: KeyForm(
+        header="ApiSecret",
+        other_header="ApiKey",
+        kind=KeyKind.SECRET,
+        other_word=":public:",
+        other_explanation="Your ApiSecret header contained a public ApiKey instead of your 'ApiSecret'.",
+        invalid=EventType.ApiAuthInvalidSecretKeyUsed,
+        disabled=EventType.ApiAuthDisabledSecretKeyUsed,
+    ),
+}
+
+_LONGEST_KEY = 256
+
+
+async def authenticate_key(
+    env: Environment, access: Access, scope: Scope, headers: Mapping[bytes, bytes], caller: Caller
+) -> Call:
+    """Find the application whose key this is.
+
+    Raises:
+        KeyRequired: the header is missing, or names no unlocked key of the right kind.
+        ScopeMissing: the key is good and lacks the scope.
+    """
+    form = _FORMS[access]
+    value = header_text(headers, form.header)
+    now = env.clock.now()
+    tenant = await env.directory.find(_application_id(value), now=now) if _plausible(value) else None
+    if tenant is None:
+        raise KeyRequired(form.header, explain(form, headers))
+    key = _find_key(env, tenant, form, value)
+    if key is None or key.locked:
+        await _record_bad_key(env, tenant, form, value, caller, locked=key is not None)
+        raise KeyRequired(form.header, explain(form, headers))
+    if scope not in key.scopes:
+        raise ScopeMissing(scope)
+    return Call(
+        tenant=tenant,
+        store=env.root.tenant(tenant.application.app_id),
+        directory=env.directory,
+        keyring=env.keyring,
+        random=env.random,
+        now=now,
+        caller=Caller(api_key_hint=key.hint, device=caller.device, country=caller.country, trace_id=caller.trace_id),
+    )
+
+
+def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], caller: Caller) -> OperatorCall:
+    """Check the management key. A server without one refuses everybody.
+
+    Raises:
+        KeyRequired.
+    """
+    given = header_text(headers, Access.MANAGEMENT_KEY.value)
+    wanted = env.management_key
+    if not wanted or not hmac.compare_digest(given.encode(), wanted.encode()):
+        raise KeyRequired(Access.MANAGEMENT_KEY.value, None)
+    return OperatorCall(
+        root=env.root,
+        directory=env.directory,
+        keyring=env.keyring,
+        random=env.random,
+        now=env.clock.now(),
+        caller=caller,
+    )
+
+
+def header_text(headers: Mapping[bytes, bytes], name: str) -> str:
+    """A header's value, or nothing."""
+    return headers.get(name.lower().encode(), b"").decode("latin-1").strip()
+
+
+def explain(form: KeyForm, headers: Mapping[bytes, bytes]) -> str:
+    """Say what was wrong with the header, in the order and the words of the compatible API."""
+    value = header_text(headers, form.header)
+    if not value:
+        if header_text(headers, form.other_header):
+            return (
+                f"A '{form.other_header}' header was supplied when a '{form.header}' header should have been supplied."
+            )
+        return f"A valid '{form.header}' header is required."
+    if value.startswith("verify_"):
+        return f"A verify token was supplied instead of your '{form.header}'."
+    if value.startswith("register_"):
+        return f"A register token was supplied instead of your '{form.header}'."
+    if form.other_word in value:
+        return form.other_explanation
+    if form.kind.value not in value:
+        return f"We don't recognize the value you supplied for your '{form.header}'. It started with: '{value[:10]}'."
+    return f"The value of your '{form.header}' is not valid."
+
+
+def _plausible(value: str) -> bool:
+    return ":" in value and len(value) <= _LONGEST_KEY and value.isascii() and "\x00" not in value
+
+
+def _application_id(value: str) -> str:
+    return value.partition(":")[0]
+
+
+def _find_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> ApiKey | None:
+    mac = key_mac(env.keyring, value)
+    # The MACs are compared in constant time, though an attacker who cannot compute one learns nothing from it.
+    return next(
+        (key for key in tenant.application.api_keys if key.kind is form.kind and hmac.compare_digest(key.mac, mac)),
+        None,
+    )
+
+
+async def _record_bad_key(
+    env: Environment, tenant: Tenant, form: KeyForm, value: str, caller: Caller, *, locked: bool
+) -> None:
+    if not tenant.application.settings.event_logging:
+        return
+    line = event(
+        form.disabled if locked else form.invalid,
+        f"a {'locked' if locked else 'wrong'} {form.header} was used",
+        performed_by="Unknown User",
+        subject=tenant.application.app_id,
+        now=env.clock.now(),
+        random=env.random,
+        # Four characters tell keys apart and are worth nothing to whoever reads the log.
+        caller=Caller(api_key_hint=value[-4:], trace_id=caller.trace_id),
+    )
+    await env.root.tenant(tenant.application.app_id).commit(AddEvent(event=line))

@@ -1,0 +1,219 @@
+"""Reading a body the way the official SDKs need it read.
+
+The compatible API (its section 2.1) matches member names in any case, takes a number wherever a text is
+wanted (``"userId": 42``) and a text wherever a number is (``"timeToLive": "30"``), and ignores members that it
+does not know. All of that lives here and nowhere deeper: past this door a body is a typed struct.
+
+Bounded: the size, the nesting, and what a text may hold. A NUL character is refused, because not every
+database can keep it.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from narthex.base.errors import Malformed
+from narthex.base.values import from_base64url
+from narthex.http.problems import BodyMalformed, ValidationFailed
+
+MOST_NESTING = 32
+_INT64 = range(-(2**63), 2**63)
+
+Rule = Callable[[Any], str | None]
+"""Given a value, the sentence that says what is wrong with it, or None. ``{}`` stands for the member's name."""
+
+
+class Body(msgspec.Struct, rename="camel"):
+    """A request body. Every member has a default, so that what is missing is named by the rules."""
+
+    rules: ClassVar[Mapping[str, tuple[Rule, ...]]] = {}
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read_body(raw: bytes, shape: type[B]) -> B:
+    """Decode and check a body.
+
+    Raises:
+        BodyMalformed: it is not JSON, not an object, nested too deeply, or a member has the wrong type.
+        ValidationFailed: members break the rules of the shape.
+    """
+    body = _typed(_decoded(raw), shape)
+    errors = _broken_rules(body)
+    if errors:
+        raise ValidationFailed(errors)
+    return body
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    _refuse_deep(raw)
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise BodyMalformed("the body is not valid JSON in UTF-8") from e
+    if not isinstance(value, dict):
+        raise BodyMalformed("the body is not a JSON object")
+    return value
+
+
+def _refuse_deep(raw: bytes) -> None:
+    # Counting openers is enough: it can only overestimate, and no real body comes near the limit.
+    if raw.count(b"{") + raw.count(b"[") <= MOST_NESTING:
+        return
+    depth = deepest = 0
+    in_text = escaped = False
+    for byte in raw:
+        if in_text:
+            in_text, escaped = (escaped or byte != 0x22), (byte == 0x5C and not escaped)
+        elif byte == 0x22:
+            in_text = True
+        elif byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    if deepest > MOST_NESTING:
+        raise BodyMalformed(f"the body is nested more than {MOST_NESTING} levels deep")
+
+
+def _typed(value: dict[str, Any], shape: type[B]) -> B:
+    try:
+        return msgspec.convert(_fitted_struct(value, shape), shape, strict=False)
+    except (msgspec.ValidationError, OverflowError) as e:
+        raise BodyMalformed(f"a member of the body has the wrong type: {e}") from e
+
+
+def _fitted_struct(value: dict[str, Any], shape: type[msgspec.Struct]) -> dict[str, Any]:
+    members = _members(shape)
+    fitted: dict[str, Any] = {}
+    for name, inner in value.items():
+        member = members.get(name.lower())
+        if member is not None:
+            fitted[member[0]] = _fitted(inner, member[1])
+    return fitted
+
+
+def _fitted(value: Any, wanted: Any) -> Any:
+    if value is None:
+        return None
+    if wanted is str:
+        return _text(value)
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        return _fitted_struct(value, wanted) if isinstance(value, dict) else value
+    if typing.get_origin(wanted) is list and isinstance(value, list):
+        (inner,) = typing.get_args(wanted)
+        return [_fitted(each, inner) for each in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    match value:
+        case str():
+            text = value
+        case bool() | dict() | list():
+            text = msgspec.json.encode(value).decode()
+        case int() if value in _INT64:
+            text = str(value)
+        case _:
+            text = _decimal(float(value))
+    if "\x00" in text:
+        raise BodyMalformed("a text in the body has a NUL character")
+    return text
+
+
+def _decimal(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value).upper()
+
+
+@cache
+def _members(shape: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
+    """By lower-case name: the name as the struct spells it, and the type that is wanted, less None."""
+    return {
+        field.encode_name.lower(): (field.encode_name, _less_none(field.type))
+        for field in msgspec.structs.fields(shape)
+    }
+
+
+def _less_none(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [each for each in typing.get_args(annotation) if each is not type(None)]
+        return members[0] if len(members) == 1 else annotation
+    return annotation
+
+
+def _broken_rules(body: Body) -> dict[str, list[str]]:
+    errors: dict[str, list[str]] = {}
+    for name, rules in body.rules.items():
+        value = getattr(body, name)
+        sentences = [text.format(pascal(name)) for rule in rules if (text := rule(value))]
+        if sentences:
+            errors[camel(name)] = sentences[:1]
+    return errors
+
+
+def required(value: Any) -> str | None:
+    """The member is there, and not blank."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "The {} field is required."
+    return None
+
+
+def at_most_characters(most: int) -> Rule:
+    """The text is no longer than that."""
+
+    def rule(value: str | None) -> str | None:
+        return f"{{}} cannot be longer than {most} characters." if value is not None and len(value) > most else None
+
+    return rule
+
+
+def at_most_bytes(most: int) -> Rule:
+    """The text is no longer than that in UTF-8."""
+
+    def rule(value: str | None) -> str | None:
+        too_long = value is not None and len(value.encode()) > most
+        return f"{{}} cannot be longer than {most} bytes in UTF-8." if too_long else None
+
+    return rule
+
+
+def between(least: int, most: int) -> Rule:
+    """The number lies within these bounds, both included."""
+
+    def rule(value: int | None) -> str | None:
+        outside = value is not None and not least <= value <= most
+        return f"The field {{}} must be between {least} and {most}." if outside else None
+
+    return rule
+
+
+def camel(name: str) -> str:
+    """``user_id`` as JSON spells it: ``userId``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def pascal(name: str) -> str:
+    """``user_id`` as the compatible API's sentences spell it: ``UserId``."""
+    return "".join(word.title() for word in name.split("_"))
+
+
+def bytes_of(text: str | None, name: str) -> bytes:
+    """Decode base64url from a client, padding tolerated.
+
+    Raises:
+        ValidationFailed: it is missing, or not base64url.
+    """
+    if not text:
+        raise ValidationFailed({name: [f"The {name[:1].upper()}{name[1:]} field is required."]})
+    try:
+        return from_base64url(text, padding_tolerated=True)
+    except Malformed as e:
+        raise ValidationFailed({name: [f"The {name[:1].upper()}{name[1:]} field is not base64url."]}) from e

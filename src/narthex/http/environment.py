@@ -1,0 +1,64 @@
+"""What the edge is given when the house is joined: parts to call, and the few settings it heeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from narthex.http.client import Network
+from narthex.ports.environment import Clock, Keyring, Random
+from narthex.ports.store import RootStore
+from narthex.usecases.tenant import Directory
+
+Header = tuple[bytes, bytes]
+
+RateLimiter = Callable[[str, str], int | None]
+"""Given a class of routes and a client's group: None to go on, or the seconds to wait."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """An answer that is written as it stands."""
+
+    content: bytes
+    media_type: bytes
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The parts of one running server."""
+
+    root: RootStore
+    directory: Directory
+    keyring: Keyring
+    clock: Clock
+    random: Random
+    public_url: str
+    """Without a slash at the end. The one source of our own address: no header of a request decides it."""
+    management_key: str | None
+    trusted_proxies: Sequence[Network]
+    rate_limiter: RateLimiter | None
+    version: str
+    answer_headers: tuple[Header, ...] = ()
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    """What does not change while the server runs, rendered when it starts."""
+
+    @property
+    def errors_url(self) -> str:
+        return f"{self.public_url}/errors"
+
+
+def answer_headers(public_url: str) -> tuple[Header, ...]:
+    """What every answer carries (the compatible API's sections 2.2 and 2.5)."""
+    headers = [
+        (b"content-security-policy", b"default-src 'self';"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        # Any page may call, without credentials: the keys are the proof, and cookies are never asked for.
+        (b"access-control-allow-origin", b"*"),
+    ]
+    if public_url.startswith("https://"):
+        headers.append((b"strict-transport-security", b"max-age=31536000"))
+    return tuple(headers)

@@ -1,0 +1,127 @@
+"""The OpenAPI 3.1 document, from the same specifications that the routes are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from narthex.http.authenticate import Access
+from narthex.http.body import Body
+from narthex.http.environment import Page
+from narthex.http.routing import RouteSpec
+
+_SCHEMES = {
+    access.value: {"type": "apiKey", "in": "header", "name": access.value, "description": text}
+    for access, text in (
+        (Access.PUBLIC_KEY, "The public key of an application: it may stand in a page."),
+        (Access.SECRET_KEY, "The secret key of an application: it stays on your backend."),
+    )
+}
+
+_PROBLEM = {
+    "type": "object",
+    "description": "A problem document (RFC 9457). `errorCode` is stable; texts are for people and may change.",
+    "required": ["type", "title", "status", "errorCode", "traceId"],
+    "properties": {
+        "type": {"type": "string", "description": "The page that explains this error."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What to do about it."},
+        "errorCode": {"type": "string"},
+        "reason": {"type": "string", "description": "Which check refused a ceremony."},
+        "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+        "traceId": {"type": "string"},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What the document describes."""
+
+    specs: Sequence[RouteSpec]
+    version: str
+    public_url: str
+
+
+def openapi_document(documented: Documented) -> dict[str, Any]:
+    """Describe every endpoint that is not the operator's alone."""
+    specs = [spec for spec in documented.specs if spec.in_document]
+    shapes = {shape for spec in specs for shape in (spec.body, spec.answer) if _is_struct(shape)}
+    ordered = sorted(shapes, key=lambda shape: str(shape))
+    _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        paths.setdefault(spec.path, {})[spec.method.lower()] = _operation(spec)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Narthex",
+            "version": documented.version,
+            "description": "Passkeys for many applications. Compatible with the Passwordless.dev API; not affiliated "
+            "with Bitwarden.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": documented.public_url}],
+        "paths": paths,
+        "components": {"schemas": {**components, "Problem": _PROBLEM}, "securitySchemes": _SCHEMES},
+    }
+
+
+def _operation(spec: RouteSpec) -> dict[str, Any]:
+    summary, _, rest = spec.description.strip().partition("\n")
+    operation: dict[str, Any] = {
+        "operationId": spec.name,
+        "summary": summary,
+        "responses": {str(spec.status): _success(spec), **_problems(spec)},
+    }
+    if rest.strip():
+        operation["description"] = rest.strip()
+    if spec.access.value in _SCHEMES:
+        operation["security"] = [{spec.access.value: []}]
+        operation["x-required-scope"] = str(spec.scope)
+    if spec.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(spec.body)}}}
+    return operation
+
+
+def _success(spec: RouteSpec) -> dict[str, Any]:
+    if spec.answer is None:
+        return {"description": "Done; the body is empty."}
+    if not _is_struct(spec.answer):
+        return {"description": "The document or page."}
+    return {"description": "Done.", "content": {"application/json": {"schema": _ref(spec.answer)}}}
+
+
+def _problems(spec: RouteSpec) -> dict[str, Any]:
+    statuses: list[int] = []
+    if spec.body is not None:
+        statuses += [400, 413, 415]
+    if spec.access.value in _SCHEMES:
+        statuses += [401, 403, 409]
+    statuses += [429, 503] if spec.access is not Access.ANONYMOUS else [503]
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {str(status): {"description": _MEANING[status], "content": content} for status in sorted(statuses)}
+
+
+_MEANING = {
+    400: "The request cannot be read, breaks a rule, or was refused.",
+    401: "The key header is missing or wrong.",
+    403: "The key lacks the scope, or the thing is switched off or expired.",
+    409: "The thing exists already.",
+    413: "The body is too large.",
+    415: "The body is not declared to be JSON.",
+    429: "Too many requests; `Retry-After` says when to come back.",
+    503: "The database does not answer just now; `Retry-After` says when to come back.",
+}
+
+
+def _ref(shape: type[Any]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _is_struct(shape: Any) -> bool:
+    return isinstance(shape, type) and issubclass(shape, Body | msgspec.Struct) and shape is not Page

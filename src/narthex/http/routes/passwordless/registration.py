@@ -1,0 +1,251 @@
+"""Registration endpoints of the compatible API (its sections 6.1, 6.2 and 7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from narthex.base.values import to_base64url
+from narthex.http.authenticate import Access
+from narthex.http.body import (
+    Body,
+    at_most_bytes,
+    at_most_characters,
+    bytes_of,
+    required,
+)
+from narthex.http.problems import ValidationFailed
+from narthex.http.routes.passwordless.shapes import Answer, TokenAnswer, options_credential
+from narthex.http.routing import route
+from narthex.ports.records import Scope
+from narthex.usecases import registration
+from narthex.usecases.alias import LONGEST_ALIAS, MOST_ALIASES
+from narthex.usecases.call import Call
+from narthex.usecases.registration import HINTS, OFFERED_ALGORITHMS, CreationOptions, Enrolment
+from narthex.webauthn.messages import RegistrationResponse
+
+LONGEST_NICKNAME = 64
+LONGEST_USER_ID = 64
+_MOST_HINTS = 3
+_TIMEOUT_MS = 60_000
+
+
+def _aliases(value: list[str | None] | None) -> str | None:
+    if value is None:
+        return None
+    if len(set(value)) > MOST_ALIASES:
+        return f"{{}} cannot hold more than {MOST_ALIASES} aliases."
+    if any(not (alias or "").strip() for alias in value):
+        return "{} cannot hold a blank alias."
+    if any(len(alias or "") > LONGEST_ALIAS for alias in value):
+        return f"{{}} cannot hold an alias longer than {LONGEST_ALIAS} characters."
+    return None
+
+
+def _hints(value: list[str | None] | None) -> str | None:
+    if not value:
+        return None
+    if len(value) > _MOST_HINTS:
+        return f"{{}} cannot hold more than {_MOST_HINTS} hints."
+    if any(hint is None or hint.lower() not in HINTS for hint in value):
+        return f"{{}} must be any of {', '.join(HINTS)}."
+    return None
+
+
+class RegisterTokenBody(Body):
+    """Leave for one user to enrol a passkey."""
+
+    user_id: str | None = None
+    username: str | None = None
+    display_name: str | None = None
+    attestation: str | None = None
+    authenticator_type: str | None = None
+    discoverable: bool | None = True
+    user_verification: str | None = None
+    aliases: list[str] | None = None
+    alias_hashing: bool | None = True
+    hints: list[str] | None = None
+    expires_at: str | None = None
+
+    rules: ClassVar = {
+        "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
+        "username": (required,),
+        "aliases": (_aliases,),
+        "hints": (_hints,),
+    }
+
+
+class RegisterBeginBody(Body):
+    """A register token, and the page that will make the passkey."""
+
+    token: str | None = None
+    origin: str | None = None
+    rpid: str | None = None
+
+
+class AttestationResponseBody(msgspec.Struct, rename="camel"):
+    """What the authenticator answered (L3 #dictdef-authenticatorattestationresponsejson)."""
+
+    attestation_object: str | None = None
+    client_data_json: str | None = msgspec.field(name="clientDataJSON", default=None)
+    transports: list[str | None] | None = None
+
+
+class RegistrationCredentialBody(msgspec.Struct, rename="camel"):
+    """The new credential as the browser hands it over (L3 #dictdef-registrationresponsejson)."""
+
+    id: str | None = None
+    raw_id: str | None = None
+    type: str | None = None
+    response: AttestationResponseBody | None = None
+    client_extension_results: dict[str, Any] | None = None
+
+
+class RegisterCompleteBody(Body):
+    """The session of a registration, and the authenticator's answer."""
+
+    session: str | None = None
+    response: RegistrationCredentialBody | None = None
+    nickname: str | None = None
+    origin: str | None = None
+    rpid: str | None = None
+
+    rules: ClassVar = {"nickname": (at_most_characters(LONGEST_NICKNAME),), "response": (required,)}
+
+
+class BeginAnswer(Answer):
+    """Options for the browser, and the session that goes with the answer."""
+
+    data: dict[str, Any]
+    session: str
+
+
+@route(
+    "POST",
+    "/register/token",
+    access=Access.SECRET_KEY,
+    scope=Scope.TOKEN_REGISTER,
+    body=RegisterTokenBody,
+    answer=TokenAnswer,
+)
+async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
+    """Give a user leave to enrol one passkey. Nothing is stored yet."""
+    enrolment = Enrolment(
+        user_id=body.user_id or "",
+        username=body.username or "",
+        display_name=body.display_name,
+        attestation=body.attestation,
+        authenticator_type=body.authenticator_type,
+        discoverable=body.discoverable is not False,
+        user_verification=body.user_verification,
+        aliases=body.aliases,
+        alias_hashing=body.alias_hashing is not False,
+        hints=[hint.lower() for hint in body.hints or ()],
+        expires_at=_instant(body.expires_at),
+    )
+    return TokenAnswer(token=await registration.issue_register_token(call, enrolment))
+
+
+@route(
+    "POST",
+    "/register/begin",
+    access=Access.PUBLIC_KEY,
+    scope=Scope.REGISTER,
+    body=RegisterBeginBody,
+    answer=BeginAnswer,
+)
+async def register_begin(call: Call, body: RegisterBeginBody) -> BeginAnswer:
+    """Exchange a register token for the options of `navigator.credentials.create`, and a session."""
+    options, session = await registration.begin_registration(
+        call, token=body.token, origin=body.origin, rp_id=body.rpid
+    )
+    return BeginAnswer(data=creation_options_json(options), session=session)
+
+
+@route(
+    "POST",
+    "/register/complete",
+    access=Access.PUBLIC_KEY,
+    scope=Scope.REGISTER,
+    body=RegisterCompleteBody,
+    answer=TokenAnswer,
+)
+async def register_complete(call: Call, body: RegisterCompleteBody) -> TokenAnswer:
+    """Verify the new passkey and keep it. The answer is a sign-in token for your backend to verify."""
+    token = await registration.finish_registration(
+        call,
+        session=body.session,
+        origin=body.origin,
+        rp_id=body.rpid,
+        nickname=body.nickname,
+        response=_response(body.response or RegistrationCredentialBody()),
+    )
+    return TokenAnswer(token=token)
+
+
+def creation_options_json(options: CreationOptions) -> dict[str, Any]:
+    """PublicKeyCredentialCreationOptions as browsers take it: no member is null, for some would throw."""
+    selection: dict[str, Any] = {
+        "residentKey": "required" if options.discoverable else "discouraged",
+        "requireResidentKey": options.discoverable,
+        "userVerification": options.user_verification,
+    }
+    if options.attachment is not None:
+        selection = {"authenticatorAttachment": options.attachment, **selection}
+    return {
+        "rp": {"id": options.rp_id, "name": options.rp_id},
+        "user": {
+            "name": options.username,
+            "id": to_base64url(options.user_handle),
+            "displayName": options.display_name,
+        },
+        "challenge": to_base64url(options.challenge),
+        "pubKeyCredParams": [{"type": "public-key", "alg": alg} for alg in OFFERED_ALGORITHMS],
+        "timeout": _TIMEOUT_MS,
+        "attestation": options.attestation,
+        "attestationFormats": [],
+        "authenticatorSelection": selection,
+        "hints": list(options.hints),
+        "excludeCredentials": [
+            options_credential(credential.credential_id, credential.transports) for credential in options.exclude
+        ],
+        "extensions": {"credProps": True},
+    }
+
+
+def _response(body: RegistrationCredentialBody) -> RegistrationResponse:
+    inner = body.response or AttestationResponseBody()
+    if not body.id:
+        raise ValidationFailed({"response": ["The Response.Id field is required."]})
+    return RegistrationResponse(
+        id=body.id,
+        raw_id=bytes_of(body.raw_id, "response.rawId"),
+        client_data_json=bytes_of(inner.client_data_json, "response.response.clientDataJSON"),
+        attestation_object=bytes_of(inner.attestation_object, "response.response.attestationObject"),
+        transports=_texts(inner.transports),
+        cred_props_rk=_resident_key(body.client_extension_results),
+    )
+
+
+def _texts(value: Sequence[str | None] | None) -> tuple[str, ...]:
+    return tuple(text for text in value or () if text)
+
+
+def _resident_key(extensions: dict[str, Any] | None) -> bool | None:
+    properties = (extensions or {}).get("credProps")
+    resident_key = properties.get("rk") if isinstance(properties, dict) else None
+    return resident_key if isinstance(resident_key, bool) else None
+
+
+def _instant(text: str | None) -> datetime | None:
+    """An ISO 8601 instant; without a zone it is UTC."""
+    if not text:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError) as e:
+        raise ValidationFailed({"expiresAt": ["The ExpiresAt field is not an ISO 8601 date and time."]}) from e

@@ -1,0 +1,256 @@
+"""`@route`: an endpoint is one function, and all that is known of it stands above it.
+
+From the specification follow the authentication, the scope, the decoding, the limits, the OpenAPI document and
+the endpoint matrix of the tests. A route that does not say who may call it does not start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from narthex.base.errors import RateLimited, Refusal
+from narthex.http import client
+from narthex.http.authenticate import Access, authenticate_key, authenticate_operator
+from narthex.http.body import Body, read_body
+from narthex.http.environment import Environment, Header, Page
+from narthex.http.problems import (
+    PROBLEM_TYPE,
+    BodyTooLarge,
+    BodyTypeUnsupported,
+    MethodNotAllowed,
+    Unexpected,
+    problem,
+)
+from narthex.ports.records import Scope as KeyScope
+from narthex.usecases.call import Call, Caller, OperatorCall
+
+JSON_TYPE = b"application/json; charset=utf-8"
+MOST_BODY_BYTES = 64 * 1024
+
+Handler = Callable[..., Awaitable[Any]]
+
+_log = structlog.get_logger("narthex.http")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """All that is known of an endpoint."""
+
+    method: str
+    path: str
+    access: Access
+    scope: KeyScope | None
+    body: type[Body] | None
+    answer: Any
+    """The type of the answer: a struct, or None for 204."""
+    status: int
+    handler: Handler
+    most_body_bytes: int
+    in_document: bool
+    """Whether the OpenAPI document shows it: what only the operator may call is left out."""
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+    @property
+    def description(self) -> str:
+        return self.handler.__doc__ or ""
+
+
+class Unguarded(TypeError):
+    """A route does not say who may call it: the server does not start."""
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    access: Access,
+    scope: KeyScope | None = None,
+    body: type[Body] | None = None,
+    answer: Any = None,
+    status: int | None = None,
+    most_body_bytes: int = MOST_BODY_BYTES,
+) -> Callable[[Handler], Handler]:
+    """Make an endpoint of a function ``(call, body, **path members) -> answer``.
+
+    Args:
+        access: whose header proves the caller.
+        scope: what the key must be good for; needed with key access, and only there.
+        answer: the type of the answer; None answers 204.
+
+    Raises:
+        Unguarded: key access without a scope.
+    """
+    needs_scope = access in (Access.PUBLIC_KEY, Access.SECRET_KEY)
+    if needs_scope is not (scope is not None):
+        raise Unguarded(f"{method} {path}: a scope goes with key access, and only with it")
+
+    def mark(handler: Handler) -> Handler:
+        spec = RouteSpec(
+            method=method,
+            path=path,
+            access=access,
+            scope=scope,
+            body=body,
+            answer=answer,
+            status=status or (200 if answer is not None else 204),
+            handler=handler,
+            most_body_bytes=most_body_bytes,
+            in_document=access is not Access.MANAGEMENT_KEY,
+        )
+        handler.spec = spec  # type: ignore[attr-defined]  # read back by `routes_of` alone
+        return handler
+
+    return mark
+
+
+def routes_of(*modules: ModuleType) -> list[RouteSpec]:
+    """The endpoints that modules define, in the order in which they stand."""
+    return [
+        member.spec
+        for module in modules
+        for member in vars(module).values()
+        if isinstance(getattr(member, "spec", None), RouteSpec) and member.__module__ == module.__name__
+    ]
+
+
+def mount(specs: Iterable[RouteSpec], env: Environment) -> list[Route]:
+    """Starlette routes, one for each path, matching it in any case as the compatible API does."""
+    by_path: dict[str, list[RouteSpec]] = {}
+    for spec in specs:
+        by_path.setdefault(spec.path, []).append(spec)
+    mounted = []
+    for path, group in by_path.items():
+        endpoint = Route(path, Endpoint({spec.method: spec for spec in group}, env))
+        endpoint.path_regex = re.compile(endpoint.path_regex.pattern, re.IGNORECASE)
+        mounted.append(endpoint)
+    return mounted
+
+
+class Endpoint:
+    """The ASGI application of one path."""
+
+    def __init__(self, by_method: Mapping[str, RouteSpec], env: Environment) -> None:
+        self._by_method = by_method
+        self._env = env
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        env = self._env
+        headers = dict(scope["headers"])
+        trace = client.trace_id(headers, env.random(24))
+        try:
+            spec = self._spec(scope["method"])
+            self._limit(spec, scope, headers)
+            call = await self._call(spec, scope, headers, trace)
+            arguments: list[Any] = [call]
+            if spec.body is not None:
+                arguments.append(read_body(await _read(spec, headers, receive), spec.body))
+            answer = await spec.handler(*arguments, **scope["path_params"])
+        except Refusal as refusal:
+            await send_problem(send, env, refusal, trace_id=trace, extra=self._allow(refusal))
+        except Exception:
+            # The edge is where the unforeseen ends: it is logged whole, and answered without a word of it.
+            _log.exception("unexpected", trace_id=trace, path=scope["path"])
+            unexpected = Unexpected("an error occurred while processing your request")
+            await send_problem(send, env, unexpected, trace_id=trace)
+        else:
+            await respond(send, env, *_encoded(answer, spec))
+
+    def _spec(self, method: str) -> RouteSpec:
+        spec = self._by_method.get("GET" if method == "HEAD" else method)
+        if spec is None:
+            raise MethodNotAllowed(f"this path does not take {method[:20]}", advice=f"use {self._methods()}")
+        return spec
+
+    def _methods(self) -> str:
+        return ", ".join(sorted(self._by_method))
+
+    def _allow(self, refusal: Refusal) -> list[Header]:
+        return [(b"allow", self._methods().encode())] if isinstance(refusal, MethodNotAllowed) else []
+
+    def _limit(self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        limiter = self._env.rate_limiter
+        if limiter is None:
+            return
+        address = client.client_address(_peer(scope), headers, self._env.trusted_proxies)
+        wait_s = limiter(spec.access.value, client.rate_limit_group(address))
+        if wait_s is not None:
+            raise RateLimited(
+                "too many requests from this address", retry_after_s=wait_s, advice=f"try again in {wait_s} s"
+            )
+
+    async def _call(
+        self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes], trace: str
+    ) -> Call | OperatorCall | Environment:
+        env = self._env
+        if spec.access is Access.ANONYMOUS:
+            return env
+        peer = _peer(scope)
+        caller = Caller(
+            device=client.device(headers) if spec.access is Access.PUBLIC_KEY else "",
+            country=client.country(peer, headers, env.trusted_proxies),
+            trace_id=trace,
+        )
+        if spec.scope is None:
+            return authenticate_operator(env, headers, caller)
+        return await authenticate_key(env, spec.access, spec.scope, headers, caller)
+
+
+async def _read(spec: RouteSpec, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != b"application/json":
+        raise BodyTypeUnsupported("the body must be declared as `application/json`")
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared[:20]) > spec.most_body_bytes:
+        raise BodyTooLarge(f"the body is larger than {spec.most_body_bytes} bytes")
+    raw = bytearray()
+    while True:
+        message = await receive()
+        raw += message.get("body", b"")
+        if len(raw) > spec.most_body_bytes:
+            raise BodyTooLarge(f"the body is larger than {spec.most_body_bytes} bytes")
+        if not message.get("more_body", False):
+            return bytes(raw)
+
+
+def _encoded(answer: Any, spec: RouteSpec) -> tuple[int, bytes, bytes | None]:
+    if isinstance(answer, Page):
+        return answer.status, answer.content, answer.media_type
+    if spec.answer is None:
+        return spec.status, b"", None
+    return spec.status, msgspec.json.encode(answer), JSON_TYPE
+
+
+async def respond(
+    send: Send, env: Environment, status: int, content: bytes, media_type: bytes | None, extra: Iterable[Header] = ()
+) -> None:
+    """Write an answer with the headers that every answer carries."""
+    headers = [*env.answer_headers, (b"content-length", str(len(content)).encode()), *extra]
+    if media_type is not None:
+        headers.append((b"content-type", media_type))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def send_problem(
+    send: Send, env: Environment, refusal: Refusal, *, trace_id: str, extra: Iterable[Header] = ()
+) -> None:
+    """Write a refusal."""
+    status, content, headers = problem(refusal, errors_url=env.errors_url, trace_id=trace_id)
+    await respond(send, env, status, content, PROBLEM_TYPE, [*headers, *extra])
+
+
+def _peer(scope: Scope) -> str:
+    peer = scope.get("client")
+    return peer[0] if peer else ""

@@ -1,0 +1,201 @@
+"""The one place where parts are chosen and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from narthex import __version__
+from narthex.adapters import keyring as keyrings
+from narthex.adapters.sql import migrate, open_store
+from narthex.adapters.system import SystemClock, system_random
+from narthex.base.errors import Refusal, Rejected
+from narthex.http import client
+from narthex.http.app import create_app
+from narthex.http.environment import Environment
+from narthex.ports.store import RootStore
+from narthex.settings import Settings, read_settings
+from narthex.usecases.call import Caller, OperatorCall
+from narthex.usecases.tenant import Directory
+
+KEY_FACT = "master-key-fingerprint"
+_NONCES_ARE_PURGED_EVERY = timedelta(minutes=1)
+_CLOCKS_MAY_DIFFER_BY = timedelta(minutes=5)
+
+_log = structlog.get_logger("narthex")
+
+
+class SchemaOutdated(Rejected):
+    """The database was made by another version."""
+
+    code = "schema-outdated"
+    advice = "run `narthex migrate`"
+
+
+class MasterKeyDiffers(Rejected):
+    """The database was set up with another master key."""
+
+    code = "master-key-differs"
+    advice = "set NARTHEX_MASTER_KEY, or NARTHEX_MASTER_KEY_FILE, to the key that this database was set up with"
+
+
+def read_keyring(settings: Settings) -> keyrings.MasterKeyring:
+    """The keyring under the operator's master key, or under one that the first start makes.
+
+    Raises:
+        MasterKeyUnusable.
+    """
+    if settings.master_key:
+        return keyrings.MasterKeyring(settings.master_key.encode())
+    if settings.master_key_file:
+        return keyrings.MasterKeyring(keyrings.read_master_key(settings.master_key_file))
+    return keyrings.MasterKeyring(keyrings.read_or_make_master_key(settings.own_master_key_file))
+
+
+async def prepare(settings: Settings) -> None:
+    """Make the database ready: an empty one is set up, an older one is refused, and so is another key's.
+
+    Raises:
+        SchemaOutdated, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    revision = await migrate.current(settings.database_url)
+    if revision is None:
+        await migrate.upgrade(settings.database_url)
+    elif revision != migrate.head():
+        raise SchemaOutdated(f"the database is at revision `{revision}` and this version needs `{migrate.head()}`")
+    store = await open_store(settings.database_url, pool_size=1)
+    try:
+        await _match_key(store, read_keyring(settings))
+    finally:
+        await store.close()
+
+
+async def _match_key(store: RootStore, keyring: keyrings.MasterKeyring) -> None:
+    kept = await store.keep_fact(KEY_FACT, keyring.fingerprint)
+    if not hmac.compare_digest(kept, keyring.fingerprint):
+        raise MasterKeyDiffers("the master key is not the one that this database was set up with")
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Environment]:
+    """A running house: the parts joined, and let go of in order."""
+    keyring = read_keyring(settings)
+    store = await open_store(settings.database_url)
+    try:
+        await _match_key(store, keyring)
+        limiter = None
+        if settings.rate_limits:
+            # Imported here: it costs a sixth of a second that a server without limits need not spend.
+            from narthex.http.limits import AddressLimiter
+
+            limiter = AddressLimiter()
+        yield Environment(
+            root=store,
+            directory=Directory(store, keyring),
+            keyring=keyring,
+            clock=SystemClock(),
+            random=system_random,
+            public_url=settings.public_url,
+            management_key=settings.management_key,
+            trusted_proxies=settings.trusted_proxies,
+            rate_limiter=limiter,
+            version=__version__,
+        )
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
+    """An operator at the command line."""
+    await prepare(settings)
+    async with opened(settings) as env:
+        yield OperatorCall(
+            root=env.root,
+            directory=env.directory,
+            keyring=env.keyring,
+            random=env.random,
+            now=env.clock.now(),
+            caller=Caller(),
+        )
+
+
+class Server:
+    """The ASGI application: opens the house when the server starts, and closes it when it stops.
+
+    Args:
+        joined: makes the application from the parts; the default is the edge alone.
+    """
+
+    def __init__(self, settings: Settings, joined: Callable[[Environment], ASGIApp] = create_app) -> None:
+        self._settings = settings
+        self._joined = joined
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with opened(self._settings) as env:
+                self._app = self._joined(env)
+                chores = asyncio.create_task(_keep_house(env))
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                chores.cancel()
+        except Refusal as refusal:
+            _log.error("start refused", reason=refusal.message, advice=refusal.advice)
+            await send({"type": "lifespan.startup.failed", "message": refusal.message})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _keep_house(env: Environment) -> None:
+    """What must happen now and then while the server runs."""
+    await asyncio.to_thread(client.device, {})  # Its tables load now, so that no user waits for them.
+    while True:
+        try:
+            # Other nodes' clocks may lag: a nonce is remembered a little longer than its token can live.
+            await env.root.purge_nonces(expired_before=env.clock.now() - _CLOCKS_MAY_DIFFER_BY)
+        except Refusal as refusal:
+            _log.warning("spent nonces were not purged", reason=refusal.message)
+        await asyncio.sleep(_NONCES_ARE_PURGED_EVERY.total_seconds())
+
+
+def from_environment() -> ASGIApp:
+    """The application of one worker process."""
+    settings = read_settings(os.environ)
+    configure_logs(settings.log_level)
+    return Server(settings)
+
+
+def configure_logs(level: str) -> None:
+    """One JSON line an entry on standard error; a person's terminal gets colours instead."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    console = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if console else [structlog.processors.format_exc_info]),
+            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,240 @@
+"""The settings of a server, from the environment and an optional TOML file.
+
+`SETTINGS` is the table of them all: names, defaults, how a text is read, and what it means. `narthex settings`
+and the reference page are made from it. A setting of the environment wins over the file. What cannot be read
+stops the start with one sentence that names the setting and says what would do.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from narthex.base.errors import Malformed
+from narthex.base.values import Secret
+
+PREFIX = "NARTHEX_"
+CONFIG = f"{PREFIX}CONFIG"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SettingRefused(Malformed):
+    """A setting is missing or cannot be read."""
+
+    code = "setting-refused"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator may set."""
+
+    database_url: str
+    public_url: str
+    listen_host: str
+    listen_port: int
+    workers: int
+    management_key: Secret | None
+    master_key: Secret | None
+    master_key_file: Path | None
+    data_dir: Path
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    rate_limits: bool
+    log_level: str
+
+    @property
+    def own_master_key_file(self) -> Path:
+        """Where the first start keeps the key that it makes when none is given."""
+        return self.data_dir / "master.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of the table."""
+
+    name: str
+    """As the TOML file spells it; the environment has it in capitals behind `NARTHEX_`."""
+    default: str
+    """As a person would write it; empty when it depends on others, which the meaning says."""
+    meaning: str
+    read: Callable[[str], Any]
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _secret(text: str) -> Secret:
+    return Secret(text)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("is not an address like `https://passkeys.example.com`")
+    return text.rstrip("/")
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("is not `host:port`, such as `127.0.0.1:8470`")
+    return host.strip("[]"), int(port)
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 128:
+        raise ValueError("is not a number from 1 to 128")
+    return int(text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("on", "off"):
+        raise ValueError("is neither `on` nor `off`")
+    return text.lower() == "on"
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("is not a list of networks like `10.0.0.0/8, ::1`") from None
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("is none of `debug`, `info`, `warning`, `error`")
+    return text.lower()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "database_url",
+        "",
+        "Where everything is kept: `sqlite:///path/to/file` or `postgresql://user:password@host/database`. "
+        "Default: `narthex.db` in the data directory.",
+        _text,
+        secret=True,
+    ),
+    Setting(
+        "public_url",
+        "",
+        "The address under which browsers and backends reach this server, as `https://passkeys.example.com`. Required "
+        "unless the server listens on this machine only; then it is `http://localhost:PORT`.",
+        _url,
+    ),
+    Setting("listen", "127.0.0.1:8470", "Host and port to listen on; `0.0.0.0:8470` for every interface.", _listen),
+    Setting("workers", "1", "Processes that answer. More than one needs PostgreSQL.", _workers),
+    Setting(
+        "management_key",
+        "",
+        "The key of the management API, as long and random as a password; without it that API refuses everybody.",
+        _secret,
+        secret=True,
+    ),
+    Setting(
+        "master_key",
+        "",
+        "At least 32 characters from which every other secret derives: `openssl rand -hex 32`. Without it and without "
+        "`master_key_file`, the first start makes one in the data directory. Lose it and every token and API key is "
+        "void.",
+        _secret,
+        secret=True,
+    ),
+    Setting("master_key_file", "", "A file that holds the master key, instead of `master_key`.", _path),
+    Setting("data_dir", ".narthex", "Where the server keeps files of its own.", _path),
+    Setting(
+        "trusted_proxies",
+        "",
+        "Networks of your own reverse proxies, separated by commas. Only from there are `X-Forwarded-For` and "
+        "`CF-IPCountry` believed.",
+        _networks,
+    ),
+    Setting("rate_limits", "on", "`on` or `off`. Limits requests by address; counted in each process.", _switch),
+    Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", _log_level),
+)
+
+
+def read_settings(environment: Mapping[str, str], *, config: Path | None = None) -> Settings:
+    """Read and check every setting.
+
+    Args:
+        config: a TOML file; without it, the one that `NARTHEX_CONFIG` names, if any.
+
+    Raises:
+        SettingRefused: one is missing or wrong; the message names it.
+    """
+    if config is None and environment.get(CONFIG):
+        config = Path(environment[CONFIG])
+    given = _read_file(config) if config is not None else {}
+    given |= {row.name: environment[row.variable] for row in SETTINGS if environment.get(row.variable)}
+    values = {row.name: _read(row, given.get(row.name, row.default)) for row in SETTINGS}
+    return _settled(values)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: most likely a slip of the pen."""
+    known = {row.variable for row in SETTINGS} | {CONFIG}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise SettingRefused(f"the settings file `{path}` cannot be read: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise SettingRefused(f"the settings file `{path}` is not TOML: {e}") from e
+    unknown = sorted(set(given) - {row.name for row in SETTINGS})
+    if unknown:
+        raise SettingRefused(f"the settings file `{path}` has a setting `{unknown[0]}` that does not exist")
+    return {name: _as_text(value) for name, value in given.items()}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _read(row: Setting, text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return row.read(text)
+    except ValueError as e:
+        shown = "" if row.secret else f" `{text}`"
+        raise SettingRefused(f"{row.variable}{shown} {e}") from e
+
+
+def _settled(values: dict[str, Any]) -> Settings:
+    host, port = values.pop("listen")
+    values["trusted_proxies"] = values["trusted_proxies"] or ()
+    if values["master_key"] and values["master_key_file"]:
+        raise SettingRefused("NARTHEX_MASTER_KEY and NARTHEX_MASTER_KEY_FILE are both set: keep one")
+    if values["database_url"] is None:
+        values["database_url"] = f"sqlite:///{values['data_dir'] / 'narthex.db'}"
+    if values["public_url"] is None:
+        if host not in _LOOPBACK:
+            raise SettingRefused(
+                "NARTHEX_PUBLIC_URL is required when the server listens on more than this machine: set it to the "
+                "address that browsers use, such as `https://passkeys.example.com`"
+            )
+        values["public_url"] = f"http://localhost:{port}"
+    if values["workers"] > 1 and values["database_url"].startswith("sqlite:"):
+        raise SettingRefused("NARTHEX_WORKERS above 1 needs PostgreSQL: SQLite is written by one process")
+    return Settings(listen_host=host, listen_port=port, **values)
