@@ -20,8 +20,9 @@ MAX_ORIGIN_CHARACTERS = 2048
 MAX_HOST_CHARACTERS = 253
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
-_TUPLE_ORIGIN = re.compile(r"(https?)://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?\Z", re.IGNORECASE)
+# ASCII matters: without it, ignoring case makes the Kelvin sign a `k` and the long s an `s`.
+_TUPLE_ORIGIN = re.compile(r"(https?)://([^/?#]*)(.*)\Z", re.IGNORECASE | re.ASCII | re.DOTALL)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?\Z", re.IGNORECASE | re.ASCII)
 _WHOLE_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _DOMAIN_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")

@@ -1,0 +1,65 @@
+"""Every refusal of the room: documented, distinct, raised by some case and by no honest ceremony."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.webauthn import errors
+from narthex.webauthn.origin import parse_rp_id
+from tests.webauthn.cases import ASSERTIONS, REGISTRATIONS, Case
+from tests.webauthn.ceremony import register, registered
+
+REFUSALS = tuple(
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, Refusal) and value.__module__ == errors.__name__
+)
+
+
+def check_message(message: str) -> None:
+    """Lower case but for names, no full stop, one printable line, however the input looks."""
+    assert message[0].islower() or message[0].isdigit() or message.startswith("CBOR")
+    assert not message.endswith(".")
+    assert message.isprintable()
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("case", REGISTRATIONS, ids=str)
+def test_a_faulty_registration_is_refused(case: Case) -> None:
+    with pytest.raises(case.refusal) as caught:
+        register(algorithm=case.algorithm, expect=dict(case.expect), **case.knobs)
+    assert type(caught.value) is case.refusal
+    check_message(caught.value.message)
+
+
+@pytest.mark.parametrize("case", ASSERTIONS, ids=str)
+def test_a_faulty_assertion_is_refused(case: Case) -> None:
+    party = registered(case.algorithm).with_stored(**case.stored)
+    with pytest.raises(case.refusal) as caught:
+        party.sign_in(expect=dict(case.expect), **case.knobs)
+    assert type(caught.value) is case.refusal
+    check_message(caught.value.message)
+
+
+def test_every_refusal_is_raised_by_some_case() -> None:
+    raised = {case.refusal for case in (*REGISTRATIONS, *ASSERTIONS)}
+    with pytest.raises(errors.RpIdMalformed) as caught:
+        parse_rp_id("https://example.org")
+    raised.add(type(caught.value))
+    assert raised == set(REFUSALS)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.__name__)
+def test_a_refusal_is_documented(refusal: type[Refusal]) -> None:
+    """One sentence, a code made of its name, a paragraph of a specification, one of two families."""
+    assert re.sub(r"(?<=[a-z])(?=[A-Z])", "-", refusal.__name__).lower() == refusal.code
+    assert refusal.spec
+    assert re.fullmatch(r"[A-Z](?:(?!\. ).)*\.", refusal.__doc__ or "")
+    assert refusal.__bases__ in ((Malformed,), (Rejected,))
+
+
+def test_input_shown_in_a_message_is_cut_and_cannot_break_out_of_its_quotes() -> None:
+    assert errors.quoted("a`b\nc\ud800" + "x" * 200) == "`a�b�c�" + "x" * 74 + "…`"

@@ -1,0 +1,101 @@
+"""The test vectors of the specification itself (WebAuthn L3, Test Vectors)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import pytest
+
+from narthex.base.values import to_base64url
+from narthex.webauthn.attestation_object import parse_attestation_object
+from narthex.webauthn.authentication import StoredCredential
+from narthex.webauthn.errors import AttestationFormatUnsupported
+from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
+from narthex.webauthn.registration import VerifiedRegistration
+from narthex.webauthn.trust import TrustVerdict
+from tests.webauthn.ceremony import TOP_ORIGIN, verify_creation, verify_request
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "webauthn-l3.json").read_text())
+CEREMONIES = {ceremony["name"]: ceremony for ceremony in VECTORS["ceremonies"]}
+ROOT = bytes.fromhex(VECTORS["attestation_root"]["attestation_ca_cert"]["hex"])
+
+# This list only shrinks: a format that gets its row in FORMATS leaves it.
+UNSUPPORTED_FORMATS = ("tpm", "android-key", "apple", "fido-u2f")
+SUPPORTED = [name for name, ceremony in CEREMONIES.items() if ceremony["format"] not in UNSUPPORTED_FORMATS]
+UNSUPPORTED = [name for name in CEREMONIES if name not in SUPPORTED]
+
+
+def raw(value: dict[str, str]) -> bytes:
+    return bytes.fromhex(value["hex"])
+
+
+def register(ceremony: dict[str, Any], **changes: Any) -> VerifiedRegistration:
+    vector = ceremony["registration"]
+    credential_id = raw(vector["credential_id"])
+    response = RegistrationResponse(
+        id=to_base64url(credential_id),
+        raw_id=credential_id,
+        client_data_json=raw(vector["clientDataJSON"]),
+        attestation_object=raw(vector["attestationObject"]),
+    )
+    expected: dict[str, Any] = {"challenge": raw(vector["challenge"]), "top_origins": (TOP_ORIGIN,), "anchors": (ROOT,)}
+    return verify_creation(response, **(expected | changes))
+
+
+def sign_in(ceremony: dict[str, Any], *, public_key: bytes, backup_eligible: bool) -> None:
+    vector = ceremony["authentication"]
+    credential_id = raw(ceremony["registration"]["credential_id"])
+    response = AuthenticationResponse(
+        id=to_base64url(credential_id),
+        raw_id=credential_id,
+        client_data_json=raw(vector["clientDataJSON"]),
+        authenticator_data=raw(vector["authenticatorData"]),
+        signature=raw(vector["signature"]),
+    )
+    stored = StoredCredential(
+        credential_id=credential_id,
+        public_key=public_key,
+        sign_count=0,
+        user_handle=b"user",
+        backup_eligible=backup_eligible,
+    )
+    verify_request(response, stored, challenge=raw(vector["challenge"]), top_origins=(TOP_ORIGIN,))
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_a_vector_registers_and_signs_in(name: str) -> None:
+    ceremony = CEREMONIES[name]
+    verified = register(ceremony)
+    assert verified.attestation.format == ceremony["format"]
+    assert verified.attestation.type.value == {"x5c": "basic"}.get(ceremony["attestation"], ceremony["attestation"])
+    assert verified.aaguid == raw(ceremony["registration"]["aaguid"])
+    has_path = ceremony["attestation"] == "x5c"
+    assert verified.trust.verdict is (TrustVerdict.ANCHORED if has_path else TrustVerdict.NO_PATH)
+    sign_in(ceremony, public_key=verified.public_key, backup_eligible=verified.backup_eligible)
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_vector_of_a_format_to_come_is_refused_and_its_credential_signs_in(name: str) -> None:
+    ceremony = CEREMONIES[name]
+    with pytest.raises(AttestationFormatUnsupported):
+        register(ceremony)
+    data = parse_attestation_object(raw(ceremony["registration"]["attestationObject"])).authenticator_data
+    assert data.attested is not None
+    sign_in(ceremony, public_key=data.attested.public_key, backup_eligible=data.backup_eligible)
+
+
+def test_there_are_fifteen_vectors() -> None:
+    assert len(CEREMONIES) == 15
+    assert len(SUPPORTED) == 11
+
+
+@pytest.mark.parametrize("name", CEREMONIES)
+def test_the_public_key_keeps_the_bytes_the_authenticator_sent(name: str) -> None:
+    attestation_object = raw(CEREMONIES[name]["registration"]["attestationObject"])
+    data = parse_attestation_object(attestation_object).authenticator_data
+    assert data.raw == cbor2.loads(attestation_object)["authData"]
+    assert data.attested is not None
+    assert data.raw.endswith(data.attested.public_key)
