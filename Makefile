@@ -13,7 +13,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup serve clean test cov check fmt fmt-check lint types floors spell secrets lock wheel
+.PHONY: help setup serve clean test cov check docs fmt fmt-check lint types floors spell secrets lock wheel
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":[^#]*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -67,6 +67,9 @@ spell: setup ## look for misspelt words
 
 secrets: setup ## look for keys and tokens that should not be kept here
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(SECRETS)
+
+docs: setup ## write the reference pages that follow from tables
+	@$(BIN)/python scripts/reference.py
 
 ##@ Release
 
