@@ -19,16 +19,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from narthex.adapters.system import system_random
-from narthex.base.errors import Malformed, Rejected
+from narthex.base.errors import Malformed
 
 SHORTEST_KEY = 32
 _NONCE_SIZE = 12
 
 
-class CannotUnwrap(Rejected):
-    """What the database holds was wrapped by another master key, or was altered."""
-
-    code = "cannot-unwrap"
+class CannotUnwrap(RuntimeError):
+    """What the database holds was wrapped by another master key, or was altered: no caller can mend that."""
 
 
 class MasterKeyUnusable(Malformed):

@@ -8,12 +8,16 @@ from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.ports.changes import AddEvent, Change, NonceSpent, SpendNonce
 from narthex.ports.records import EventType
 from narthex.usecases.call import Call, event
+from narthex.webauthn.errors import OriginNotAllowed, quoted
 from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_rp_id
 
 CHALLENGE_SIZE = 32
 SESSION_LIVES = timedelta(minutes=10)
 AUTOFILL_SESSION_LIVES = timedelta(hours=24)
 """A page may wait in autofill all day before its user touches the key."""
+
+
+SAME_RP_ID = "send the same `rpid` when a ceremony begins and when it completes"
 
 
 class OriginRequired(Malformed):
@@ -30,13 +34,6 @@ class RpIdRequired(Malformed):
     advice = "send `rpid`, as `window.location.hostname` gives it"
 
 
-class OriginRefused(Rejected):
-    """The application has a list of origins, and this one is not on it."""
-
-    code = "origin-not-allowed"
-    advice = "add the origin to the application's list, or open the page at an origin that is on it"
-
-
 class RpIdRefused(Rejected):
     """No origin of the application lies under this relying party id."""
 
@@ -44,25 +41,21 @@ class RpIdRefused(Rejected):
     advice = "send an rp id that is the host of one of the application's origins, or a parent domain of it"
 
 
-class RpIdChanged(Rejected):
-    """The ceremony ended with another relying party id than it began with."""
-
-    code = "rp-id-mismatch"
-    advice = "send the same `rpid` when a ceremony begins and when it completes"
-
-
 def expected_origin(call: Call, origin: str | None) -> str:
     """The origin that the client data must name, checked against the application's list.
 
     Raises:
-        OriginRequired, OriginRefused, or the webauthn room's own refusal of what is no origin.
+        OriginRequired, OriginNotAllowed, or the webauthn room's own refusal of what is no origin.
     """
     if not origin or not origin.strip():
         raise OriginRequired("origin is required")
     canonical = canonical_origin(origin)
     allowed = call.application.settings.origins
     if allowed and canonical not in allowed:
-        raise OriginRefused(f"origin `{canonical[:200]}` is not on the application's list of origins")
+        raise OriginNotAllowed(
+            f"origin {quoted(canonical)} is not on the application's list of origins",
+            advice="open the page at an origin that is on the list, or have the operator add this one",
+        )
     return canonical
 
 

@@ -20,14 +20,15 @@ from narthex.usecases.alias import alias_records, refuse_taken
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
     CHALLENGE_SIZE,
+    SAME_RP_ID,
     SESSION_LIVES,
-    RpIdChanged,
     expected_origin,
     expected_rp_id,
     log,
     refuse_ceremony,
 )
 from narthex.usecases.token_key import open_token, seal_token
+from narthex.webauthn.errors import RpIdMismatch
 from narthex.webauthn.messages import RegistrationResponse
 from narthex.webauthn.registration import VerifiedRegistration, verify_registration
 
@@ -148,7 +149,7 @@ async def begin_registration(
     """Answer a register token with creation options and a session.
 
     Raises:
-        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginRefused,
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
         MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
@@ -198,7 +199,7 @@ async def finish_registration(
     """Verify a new credential and keep it; answer with a sign-in token.
 
     Raises:
-        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginRefused,
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
         NonceSpent, RegistrationRefused, CredentialExists, AliasTaken.
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
@@ -238,7 +239,7 @@ def _verify(
 ) -> VerifiedRegistration:
     try:
         if rp_id is not None and rp_id != ceremony.rp_id:
-            raise RpIdChanged("the registration began with another rp id")
+            raise RpIdMismatch("the registration began with another rp id", advice=SAME_RP_ID)
         return verify_registration(
             response,
             challenge=ceremony.challenge,

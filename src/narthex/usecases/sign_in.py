@@ -23,8 +23,8 @@ from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
     AUTOFILL_SESSION_LIVES,
     CHALLENGE_SIZE,
+    SAME_RP_ID,
     SESSION_LIVES,
-    RpIdChanged,
     expected_origin,
     expected_rp_id,
     log,
@@ -33,6 +33,7 @@ from narthex.usecases.ceremony import (
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
+from narthex.webauthn.errors import CredentialNotAllowed, RpIdMismatch
 from narthex.webauthn.messages import AuthenticationResponse
 
 # The purpose's row is one for the whole application: written at each sign-in it would be the one row that
@@ -45,12 +46,6 @@ class UnknownCredential(Rejected):
 
     code = "unknown-credential"
     advice = "tell the user that this passkey is no longer accepted, and offer another way in"
-
-
-class CredentialNotAllowed(Rejected):
-    """The credential belongs to another user, or another relying party, than the sign-in asked for."""
-
-    code = "credential-not-allowed"
 
 
 class SignInRefused(Rejected):
@@ -84,7 +79,7 @@ async def begin_sign_in(
     """Answer with request options and a session. An unknown user or alias is no error, and looks like none.
 
     Raises:
-        OriginRequired, OriginRefused, RpIdRequired, RpIdRefused.
+        OriginRequired, OriginNotAllowed, RpIdRequired, RpIdRefused.
     """
     expected_origin(call, origin)
     relying_party = expected_rp_id(call, rp_id)
@@ -116,7 +111,7 @@ async def finish_sign_in(
     """Verify an assertion; answer with a sign-in token for the credential's owner, whoever was asked for.
 
     Raises:
-        OriginRequired, OriginRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
+        OriginRequired, OriginNotAllowed, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
         UnknownCredential, SignInRefused, NonceSpent.
     """
     page = expected_origin(call, origin)
@@ -195,7 +190,7 @@ def _verify(
 ) -> VerifiedAssertion:
     try:
         if rp_id is not None and rp_id != ceremony.rp_id:
-            raise RpIdChanged("the sign-in began with another rp id")
+            raise RpIdMismatch("the sign-in began with another rp id", advice=SAME_RP_ID)
         if ceremony.user_id is not None and credential.user_id != ceremony.user_id:
             raise CredentialNotAllowed("this passkey belongs to another user than the sign-in asked for")
         if credential.rp_id != ceremony.rp_id:

@@ -20,6 +20,7 @@ from narthex.http.openapi import Documented, openapi_document
 from narthex.http.problems import sentence, status_of, wire_code
 from narthex.http.routing import RouteSpec, route
 
+_ROOMS = tuple(f"narthex.{room}." for room in ("base", "ports", "tokens", "webauthn", "usecases", "http"))
 HTML_TYPE = b"text/html; charset=utf-8"
 DOCUMENT_TYPE = b"application/json; charset=utf-8"
 _GREETING = (
@@ -84,10 +85,11 @@ def rendered(documented: Documented, *, errors_url: str) -> Mapping[str, Page]:
 
 
 def refusals() -> list[type[Refusal]]:
-    """Every refusal that the server can answer with, in the order of its code."""
+    """Every refusal that a request can meet, in the order of its code."""
+    # All of them are defined by now: the routes import the use cases, and those the rooms below.
     by_code: dict[str, type[Refusal]] = {}
     for kind in _descendants(Refusal):
-        if kind not in FAMILIES and kind.__module__.startswith("narthex."):
+        if kind not in FAMILIES and kind.__module__.startswith(_ROOMS):
             by_code.setdefault(kind.code, kind)
     return [by_code[code] for code in sorted(by_code)]
 
