@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import webauthn
 from fido2.server import Fido2Server
 from fido2.webauthn import (
     AttestedCredentialData,
@@ -16,7 +17,6 @@ from fido2.webauthn import (
 )
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 
-import webauthn
 from narthex.webauthn.authentication import StoredCredential
 from tests.webauthn.ceremony import CHALLENGE, ORIGIN, RP_ID
 

@@ -51,6 +51,7 @@ def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Co
             connection.execute("pragma foreign_keys = on")
             # Savepoints and sorts spill into memory: a temporary file would be another disk to wait for.
             connection.execute("pragma temp_store = memory")
+            connection.execute("pragma cache_size = -16000")
         except BaseException:
             connection.close()
             raise
