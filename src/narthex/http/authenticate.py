@@ -106,9 +106,9 @@ def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], call
     Raises:
         KeyRequired.
     """
-    given = header_text(headers, Access.MANAGEMENT_KEY.value)
+    given = headers.get(b"managementkey", b"").strip()
     wanted = env.management_key
-    if not wanted or not hmac.compare_digest(given.encode(), wanted.encode()):
+    if not wanted or not hmac.compare_digest(given, wanted.encode()):
         raise KeyRequired(Access.MANAGEMENT_KEY.value, None)
     return OperatorCall(
         root=env.root,

@@ -205,6 +205,16 @@ def pascal(name: str) -> str:
     return "".join(word.title() for word in name.split("_"))
 
 
+def public_key_type(value: str | None, name: str) -> None:
+    """Pass the one type of credential that there is (L3 #enumdef-publickeycredentialtype), or none given.
+
+    Raises:
+        ValidationFailed: it is another.
+    """
+    if value is not None and value.lower() != "public-key":
+        raise ValidationFailed({name: ["The Type field must be `public-key`."]})
+
+
 def bytes_of(text: str | None, name: str) -> bytes:
     """Decode base64url from a client, padding tolerated.
 

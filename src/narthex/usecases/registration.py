@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.base.errors import Conflict, Malformed, Refusal, Rejected
 from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
 from narthex.ports.records import Credential, EventType
 from narthex.tokens.payloads import RegisterToken, RegistrationSession, VerifyToken, refuse_expired
@@ -27,7 +27,7 @@ from narthex.usecases.ceremony import (
     log,
     refuse_ceremony,
 )
-from narthex.usecases.token_key import open_token, seal_token
+from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.errors import RpIdMismatch
 from narthex.webauthn.messages import RegistrationResponse
 from narthex.webauthn.registration import VerifiedRegistration, verify_registration
@@ -214,7 +214,7 @@ async def finish_registration(
         refusal = RegistrationRefused("this passkey is registered already", reason=e.code)
         await _refuse(call, ceremony, refusal)
         raise refusal from e
-    except Refusal as refusal:
+    except (Malformed, Rejected, Conflict) as refusal:
         await _refuse(call, ceremony, refusal)
         raise
     token = VerifyToken(
@@ -285,7 +285,7 @@ async def _keep(
     await call.store.commit(
         SpendNonce(nonce=ceremony.challenge, expires_at=ceremony.expires_at),
         # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
-        SpendNonce(nonce=ceremony.register_token_id, expires_at=ceremony.expires_at),
+        SpendNonce(nonce=ceremony.register_token_id, expires_at=_last_use(call, ceremony)),
         AddCredential(credential=credential),
         *aliases,
         *log(
@@ -296,6 +296,11 @@ async def _keep(
             subject=call.application.app_id,
         ),
     )
+
+
+def _last_use(call: Call, ceremony: RegistrationSession) -> datetime:
+    """When the last session that the register token can have begun is over: its use is remembered till then."""
+    return min(ceremony.register_token_expires_at, call.now + DROPPED_AFTER) + SESSION_LIVES
 
 
 async def _refuse(call: Call, ceremony: RegistrationSession, refusal: Refusal) -> None:

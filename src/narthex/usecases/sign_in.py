@@ -126,7 +126,7 @@ async def finish_sign_in(
         await _record(call, ceremony, credential, verified, configuration)
     except NonceSpent:
         raise
-    except Refusal as refusal:
+    except (Malformed, Rejected) as refusal:
         await _refuse(call, ceremony, credential, refusal)
         raise
     token = VerifyToken(

@@ -15,6 +15,7 @@ from narthex.http.body import (
     at_most_bytes,
     at_most_characters,
     bytes_of,
+    public_key_type,
     required,
 )
 from narthex.http.problems import ValidationFailed
@@ -219,7 +220,8 @@ def creation_options_json(options: CreationOptions) -> dict[str, Any]:
 def _response(body: RegistrationCredentialBody) -> RegistrationResponse:
     inner = body.response or AttestationResponseBody()
     if not body.id:
-        raise ValidationFailed({"response": ["The Response.Id field is required."]})
+        raise ValidationFailed({"response.id": ["The Response.Id field is required."]})
+    public_key_type(body.type, "response.type")
     return RegistrationResponse(
         id=body.id,
         raw_id=bytes_of(body.raw_id, "response.rawId"),

@@ -10,7 +10,7 @@ import msgspec
 
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
-from narthex.http.body import Body, between, bytes_of, required
+from narthex.http.body import Body, between, bytes_of, public_key_type, required
 from narthex.http.problems import ValidationFailed
 from narthex.http.routes.passwordless.registration import BeginAnswer
 from narthex.http.routes.passwordless.shapes import Answer, TokenAnswer, instant_z, options_credential
@@ -207,7 +207,8 @@ def verified_json(token: VerifyToken) -> VerifiedAnswer:
 def _response(body: AssertionCredentialBody) -> AuthenticationResponse:
     inner = body.response or AssertionResponseBody()
     if not body.id:
-        raise ValidationFailed({"response": ["The Response.Id field is required."]})
+        raise ValidationFailed({"response.id": ["The Response.Id field is required."]})
+    public_key_type(body.type, "response.type")
     return AuthenticationResponse(
         id=body.id,
         raw_id=bytes_of(body.raw_id, "response.rawId"),
