@@ -106,7 +106,7 @@ class TouchConfiguration(msgspec.Struct, frozen=True):
     """Record that a purpose was used, keeping the preset as a row of its own if it was none yet."""
 
     configuration: AuthenticationConfiguration
-    """What to keep when there is no row; `last_used_at` is set in either case."""
+    """What to keep when there is no row; `last_used_at` is set in either case, and exact to a second."""
 
 
 class AddEvent(msgspec.Struct, frozen=True):

@@ -134,7 +134,8 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
         authenticator_type=enrolment.authenticator_type or "any",
         discoverable=enrolment.discoverable,
         user_verification=enrolment.user_verification or "preferred",
-        aliases=None if enrolment.aliases is None else tuple(dict.fromkeys(enrolment.aliases)),
+        # None and none at all both leave the user's aliases as they are: the Python SDK always sends a list.
+        aliases=tuple(dict.fromkeys(enrolment.aliases or ())) or None,
         alias_hashing=enrolment.alias_hashing,
         hints=tuple(enrolment.hints),
     )

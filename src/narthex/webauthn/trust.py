@@ -133,6 +133,10 @@ def _check_path(path: Sequence[Certificate], now: datetime) -> None:
         _check_certificate(certificate, now)
         if at:
             _check_issued(path[at - 1], by=certificate, below=_intermediates_in(path[1:at]))
+    top = path[-1]
+    # Beyond the spec: a root sent along must have signed itself, so that no byte of the path is unsigned for nothing.
+    if len(path) > 1 and top.parsed.issuer == top.subject:
+        _check_issued(top, by=top, below=0)
 
 
 def _find_anchor(path: Sequence[Certificate], anchors: Sequence[Certificate], now: datetime) -> Trust:

@@ -36,25 +36,30 @@ Instant = Number
 Json = Text
 
 
-def _table(name: str, *parts: Any, key: tuple[str, ...]) -> Table:
-    # Every lookup goes by the whole primary key, so on SQLite the row lives in the key's own tree.
+def _table(name: str, *parts: Any, key: tuple[str, ...], in_key_order: bool = True) -> Table:
+    """A table; on SQLite its rows live in the primary key's own tree, if `in_key_order`.
+
+    That saves a lookup, and wins where rows are small or arrive in key order. A credential is neither: in a tree
+    of its own it is kept 28 % faster and found as fast (300,000 of them, decision 0003).
+    """
     return Table(
         name,
         metadata,
         *parts,
         PrimaryKeyConstraint(*key, name=f"{name}_pkey"),
-        sqlite_with_rowid=False,
+        sqlite_with_rowid=not in_key_order,
         sqlite_strict=True,
     )
 
 
-def _tenant_table(name: str, *parts: Any, key: str) -> Table:
+def _tenant_table(name: str, *parts: Any, key: str, in_key_order: bool = True) -> Table:
     return _table(
         name,
         Column("app_id", Id, nullable=False),
         *parts,
         ForeignKeyConstraint(["app_id"], ["application.app_id"], ondelete="cascade", name=f"{name}_application_fkey"),
         key=("app_id", key),
+        in_key_order=in_key_order,
     )
 
 
@@ -126,6 +131,7 @@ credential = _tenant_table(
     Column("last_used_at", Instant, nullable=False),
     Index("credential_by_user", "app_id", "user_id", "created_at"),
     key="credential_id",
+    in_key_order=False,
 )
 
 alias = _tenant_table(

@@ -35,6 +35,7 @@ from narthex.base.errors import Refusal
 from narthex.ports.store import StoreUnavailable
 
 _BUSY_TIMEOUT_MS: Final = 5_000
+_CACHE_KB: Final = 16_000
 _BUSY_PAUSE_S: Final = 0.002
 # A batch holds the event loop while its statements run, some 20 µs an act; what is over waits for the next one.
 _BATCH_ACTS: Final = 200
@@ -51,7 +52,8 @@ def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Co
             connection.execute("pragma foreign_keys = on")
             # Savepoints and sorts spill into memory: a temporary file would be another disk to wait for.
             connection.execute("pragma temp_store = memory")
-            connection.execute("pragma cache_size = -16000")
+            # Nonces fall all over their tree; with the default 2 MB a batch spills pages before its COMMIT.
+            connection.execute(f"pragma cache_size = -{_CACHE_KB}")
         except BaseException:
             connection.close()
             raise
@@ -202,7 +204,10 @@ class SqliteEngine:
                 for its caller instead.
         """
         execute = self._writer.execute
-        execute("savepoint act")
+        # One statement undoes itself; a savepoint costs 4 µs, a quarter of what an act's statements do.
+        guarded = len(act.steps) > 1
+        if guarded:
+            execute("savepoint act")
         try:
             for index, (statement, arguments) in enumerate(act.steps):
                 act.changed = execute(statement.sqlite, arguments).rowcount
@@ -214,8 +219,10 @@ class SqliteEngine:
             if type(e) is sqlite3.DatabaseError:
                 raise
             act.error = e if isinstance(e, StepRefused) else _translated(e)
-            execute("rollback to act")
-        execute("release act")
+            if guarded:
+                execute("rollback to act")
+        if guarded:
+            execute("release act")
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself (a full disk does that); then there is nothing left to undo.

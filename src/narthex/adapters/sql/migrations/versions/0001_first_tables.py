@@ -79,6 +79,7 @@ def upgrade() -> None:
         _kept("created_at", _NUMBER),
         _kept("last_used_at", _NUMBER),
         key="credential_id",
+        in_key_order=False,
     )
     op.create_index("credential_by_user", "credential", ["app_id", "user_id", "created_at"])
     _create_tenant_table(
@@ -125,17 +126,17 @@ def _kept(name: str, kind: Any) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=False)
 
 
-def _create(name: str, *parts: Any, key: tuple[str, ...]) -> None:
+def _create(name: str, *parts: Any, key: tuple[str, ...], in_key_order: bool = True) -> None:
     op.create_table(
         name,
         *parts,
         sa.PrimaryKeyConstraint(*key, name=f"{name}_pkey"),
-        sqlite_with_rowid=False,
+        sqlite_with_rowid=not in_key_order,
         sqlite_strict=True,
     )
 
 
-def _create_tenant_table(name: str, *parts: Any, key: str) -> None:
+def _create_tenant_table(name: str, *parts: Any, key: str, in_key_order: bool = True) -> None:
     _create(
         name,
         _kept("app_id", _ID),
@@ -144,4 +145,5 @@ def _create_tenant_table(name: str, *parts: Any, key: str) -> None:
             ["app_id"], ["application.app_id"], ondelete="cascade", name=f"{name}_application_fkey"
         ),
         key=("app_id", key),
+        in_key_order=in_key_order,
     )
