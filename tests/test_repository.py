@@ -105,6 +105,14 @@ def test_every_decision_is_in_the_index_with_a_status_and_a_date() -> None:
     assert [] == [record.name for record in records if not re.search(dated, record.read_text())]
 
 
+def test_every_page_of_the_documentation_is_in_its_index() -> None:
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text()
+    pages = [path for path in ours(".md") if path.is_relative_to(docs) and path.parent != docs / "decisions"]
+    named = [path.relative_to(docs).as_posix() for path in pages if path != docs / "README.md"]
+    assert [] == [name for name in named if f"({name})" not in index]
+
+
 def test_the_changelog_keeps_its_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     versions = re.split(r"^## ", text, flags=re.M)[1:]
