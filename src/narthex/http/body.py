@@ -142,6 +142,8 @@ def _members(shape: type[msgspec.Struct]) -> dict[str, tuple[str, Any]]:
 
 
 def _less_none(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = [each for each in typing.get_args(annotation) if each is not type(None)]
         return members[0] if len(members) == 1 else annotation

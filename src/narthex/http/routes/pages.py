@@ -5,7 +5,8 @@ The content security policy of every answer allows nothing inline, so the pages 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from inspect import cleandoc
@@ -15,6 +16,7 @@ import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
 from narthex.http.authenticate import Access
+from narthex.http.body import camel, required
 from narthex.http.environment import Environment, Page
 from narthex.http.openapi import Documented, openapi_document
 from narthex.http.problems import sentence, status_of, wire_code
@@ -23,6 +25,7 @@ from narthex.http.routing import RouteSpec, route
 _ROOMS = tuple(f"narthex.{room}." for room in ("base", "ports", "tokens", "webauthn", "usecases", "http"))
 HTML_TYPE = b"text/html; charset=utf-8"
 DOCUMENT_TYPE = b"application/json; charset=utf-8"
+_CODE = re.compile(r"`([^`]+)`")
 _GREETING = (
     "This is Narthex, a passkey server. Its API is described at {public_url}/docs and its errors at {errors_url}.\n"
 )
@@ -135,74 +138,100 @@ _KEY_HELP = "".join(
 
 def _error(kind: type[Refusal], errors_url: str) -> str:
     code = wire_code(kind.code)
-    status = status_of(kind)
-    cause = escape(" ".join(cleandoc(kind.__doc__ or "").split("\n\n")[0].split()))
-    remedy = escape(sentence(kind.advice)) if kind.advice else "Correct the request, and begin the ceremony again."
+    cause = " ".join(cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+    remedy = sentence(kind.advice) if kind.advice else "Correct the request, and send it again."
     spec = f"<p class='spec'>{escape(kind.spec)}</p>" if kind.spec else ""
-    example = {"type": f"{errors_url}#{code}", "title": "…", "status": status, "errorCode": code, "traceId": "00-…-01"}
+    status = f"<span class='status'>{status_of(kind)}</span>"
     return (
-        f"<section id='{escape(code)}'><h2><code>{escape(code)}</code> <span class='status'>{status}</span></h2>"
-        f"<p>{cause}</p><p><b>What to do.</b> {remedy}</p>{spec}<pre>{_pretty(example)}</pre></section>"
+        f"<section id='{escape(code)}'><h2><code>{escape(code)}</code> {status}</h2>"
+        f"<p>{_prose(cause)}</p><p><b>What to do.</b> {_prose(remedy)}</p>{spec}"
+        f"<pre>{escape(_example_problem(kind, cause, errors_url))}</pre></section>"
     )
+
+
+def _example_problem(kind: type[Refusal], cause: str, errors_url: str) -> str:
+    reason = kind.__module__.startswith("narthex.webauthn.")
+    code = "signin_complete_error" if reason else wire_code(kind.code)
+    document = {"type": f"{errors_url}#{code}", "title": cause, "status": status_of(kind)}
+    document |= {"detail": sentence(kind.advice)} if kind.advice else {}
+    document |= {"reason": wire_code(kind.code)} if reason else {}
+    document |= {"errorCode": code, "traceId": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
 def _reference(documented: Documented, document: dict[str, Any]) -> str:
     shown = [spec for spec in documented.specs if spec.in_document and spec.access is not Access.ANONYMOUS]
     probes = [spec for spec in documented.specs if spec.in_document and spec.access is Access.ANONYMOUS]
+    contents = "".join(f"<li><a href='#{spec.name}'><code>{escape(spec.path)}</code></a></li>" for spec in shown)
     rows = "".join(
-        f"<tr><td><code>{spec.method} {escape(spec.path)}</code></td><td>{escape(_summary(spec))}</td></tr>"
+        f"<tr><td><code>{spec.method} {escape(spec.path)}</code></td><td>{_prose(_summary(spec))}</td></tr>"
         for spec in probes
     )
     return (
         f"<p>Base URL: <code>{escape(documented.public_url)}</code>. Compatible with the Passwordless.dev API; not "
         "affiliated with Bitwarden. Member names are matched in any case, numbers are taken where texts are wanted, "
         "unknown members are ignored. For machines: <a href='/openapi.json'>OpenAPI 3.1</a>. "
-        "When something is refused: <a href='/errors'>errors</a>.</p>"
-        + "".join(_endpoint(spec, document["components"]["schemas"]) for spec in shown)
+        f"When something is refused: <a href='/errors'>errors</a>.</p><nav><ul>{contents}</ul></nav>"
+        + "".join(_endpoint(spec, document["components"]["schemas"], documented.public_url) for spec in shown)
         + f"<section><h2>Without a key</h2><table>{rows}</table></section>"
     )
 
 
-def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any]) -> str:
-    body = _members(schemas, spec.body.__name__) if spec.body is not None else ""
-    answer = _members(schemas, spec.answer.__name__) if spec.answer is not None else "<p>204, without a body.</p>"
-    return (
-        f"<section id='{spec.name}'><h2><code>{spec.method} {escape(spec.path)}</code></h2>"
-        f"<p>{escape(_summary(spec))}</p>"
-        f"<p>Header <code>{spec.access.value}</code>, scope <code>{spec.scope}</code>.</p>"
-        f"<h3>Request</h3>{body}<h3>Answer {spec.status}</h3>{answer}</section>"
-    )
+def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> str:
+    key = "public" if spec.access is Access.PUBLIC_KEY else "secret"
+    parts = [
+        f"<section id='{spec.name}'><h2><code>{spec.method} {escape(spec.path)}</code></h2>",
+        f"<p>{_prose(_summary(spec))}</p>",
+        f"<p>Header <code>{spec.access.value}</code>, the application's {key} key with the scope "
+        f"<code>{spec.scope}</code>.</p>",
+    ]
+    if spec.body is not None:
+        properties = schemas[spec.body.__name__]["properties"]
+        command = (
+            f"curl {public_url}{spec.path} \\\n  -H '{spec.access.value}: yourapp:{key}:…' \\\n"
+            f"  -H 'Content-Type: application/json' \\\n  -d '{_example(properties)}'"
+        )
+        needed = {camel(name) for name, rules in spec.body.rules.items() if required in rules}
+        parts.append(f"<h3>Request</h3>{_members(properties, needed)}<pre>{escape(command)}</pre>")
+    if spec.answer is not None:
+        properties = schemas[spec.answer.__name__]["properties"]
+        answer = msgspec.json.format(_example(properties), indent=2)
+        parts.append(f"<h3>Answer {spec.status}</h3>{_members(properties, set())}<pre>{escape(answer)}</pre>")
+    return "".join(parts) + "</section>"
 
 
-def _members(schemas: Mapping[str, Any], name: str) -> str:
+def _members(properties: Mapping[str, Any], needed: Collection[str]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(member)}</code></td><td>{escape(_type(schema))}</td><td>{_default(schema)}</td></tr>"
-        for member, schema in schemas[name].get("properties", {}).items()
+        f"<tr><td><code>{escape(name)}</code></td>"
+        f"<td>{escape(_type(schema))}{', required' if name in needed else ''}</td>"
+        f"<td>{_prose(schema.get('description', ''))}</td></tr>"
+        for name, schema in properties.items()
     )
-    return f"<table><tr><th>Member</th><th>Type</th><th>Default</th></tr>{rows}</table>"
+    return f"<div class='wide'><table><tr><th>Member</th><th>Type</th><th></th></tr>{rows}</table></div>"
+
+
+def _example(properties: Mapping[str, Any]) -> str:
+    shown = {name: schema["examples"][0] for name, schema in properties.items() if schema.get("examples")}
+    return msgspec.json.encode(shown).decode()
 
 
 def _type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
-        return " or ".join(_type(each) for each in schema["anyOf"])
+        return " or ".join(text for each in schema["anyOf"] if (text := _type(each)) != "null")
     if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
+        return "object"
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     return str(schema.get("type", "any"))
 
 
-def _default(schema: Mapping[str, Any]) -> str:
-    default = schema.get("default")
-    return "" if default is None else f"<code>{escape(msgspec.json.encode(default).decode())}</code>"
+def _prose(text: str) -> str:
+    """Escaped, with what stands in backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _summary(spec: RouteSpec) -> str:
     return " ".join(spec.description.split())
-
-
-def _pretty(document: dict[str, Any]) -> str:
-    return escape(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def _html(title: str, content: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -19,7 +19,15 @@ from narthex.http.body import (
     required,
 )
 from narthex.http.problems import ValidationFailed
-from narthex.http.routes.passwordless.shapes import Answer, TokenAnswer, options_credential
+from narthex.http.routes.passwordless.shapes import (
+    Answer,
+    Origin,
+    RpId,
+    TokenAnswer,
+    UserId,
+    options_credential,
+    told,
+)
 from narthex.http.routing import route
 from narthex.ports.records import Scope
 from narthex.usecases import registration
@@ -59,17 +67,23 @@ def _hints(value: list[str | None] | None) -> str | None:
 class RegisterTokenBody(Body):
     """Leave for one user to enrol a passkey."""
 
-    user_id: str | None = None
-    username: str | None = None
-    display_name: str | None = None
-    attestation: str | None = None
-    authenticator_type: str | None = None
-    discoverable: bool | None = True
-    user_verification: str | None = None
-    aliases: list[str] | None = None
-    alias_hashing: bool | None = True
-    hints: list[str] | None = None
-    expires_at: str | None = None
+    user_id: UserId = None
+    username: Annotated[
+        str | None, told("Shown by the browser when the user chooses a passkey.", "ann@example.com")
+    ] = None
+    display_name: Annotated[str | None, told("A friendlier name; without it, the username.", "Ann")] = None
+    attestation: Annotated[str | None, told("`none`, or `direct` or `indirect` where the application allows it.")] = (
+        None
+    )
+    authenticator_type: Annotated[str | None, told("`any`, `platform` or `cross-platform`.")] = None
+    discoverable: Annotated[bool | None, told("Whether the passkey can be found without naming the user.")] = True
+    user_verification: Annotated[str | None, told("`required`, `preferred` or `discouraged`.")] = None
+    aliases: Annotated[
+        list[str] | None, told("Other names to sign in by. They replace the ones the user has; none leaves them.")
+    ] = None
+    alias_hashing: Annotated[bool | None, told("Whether aliases are kept so that nobody can read them.")] = True
+    hints: Annotated[list[str] | None, told("Any of `security-key`, `client-device`, `hybrid`, the best first.")] = None
+    expires_at: Annotated[str | None, told("ISO 8601; without a zone it is UTC. Default: in two minutes.")] = None
 
     rules: ClassVar = {
         "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
@@ -82,9 +96,9 @@ class RegisterTokenBody(Body):
 class RegisterBeginBody(Body):
     """A register token, and the page that will make the passkey."""
 
-    token: str | None = None
-    origin: str | None = None
-    rpid: str | None = None
+    token: Annotated[str | None, told("From `/register/token`.", "register_ATBy_AJ1paoCoogI…")] = None
+    origin: Origin = None
+    rpid: RpId = None
 
 
 class AttestationResponseBody(msgspec.Struct, rename="camel"):
@@ -108,11 +122,14 @@ class RegistrationCredentialBody(msgspec.Struct, rename="camel"):
 class RegisterCompleteBody(Body):
     """The session of a registration, and the authenticator's answer."""
 
-    session: str | None = None
-    response: RegistrationCredentialBody | None = None
-    nickname: str | None = None
-    origin: str | None = None
-    rpid: str | None = None
+    session: Annotated[str | None, told("From `/register/begin`.", "session_ATBy_AK0qbVx…")] = None
+    response: Annotated[
+        RegistrationCredentialBody | None,
+        told("What `navigator.credentials.create` gave, binary members as base64url.", {"id": "q1w2e3r4", "…": "…"}),
+    ] = None
+    nickname: Annotated[str | None, told("What the user calls this passkey.", "My laptop")] = None
+    origin: Origin = None
+    rpid: RpId = None
 
     rules: ClassVar = {"nickname": (at_most_characters(LONGEST_NICKNAME),), "response": (required,)}
 
@@ -120,8 +137,10 @@ class RegisterCompleteBody(Body):
 class BeginAnswer(Answer):
     """Options for the browser, and the session that goes with the answer."""
 
-    data: dict[str, Any]
-    session: str
+    data: Annotated[
+        dict[str, Any], told("The options, binary members as base64url.", {"challenge": "7mJk0Qh1…", "…": "…"})
+    ]
+    session: Annotated[str, told("Send it back with the authenticator's answer.", "session_ATBy_AK0qbVx…")]
 
 
 @route(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,16 @@ from narthex.http.authenticate import Access
 from narthex.http.body import Body, between, bytes_of, public_key_type, required
 from narthex.http.problems import ValidationFailed
 from narthex.http.routes.passwordless.registration import BeginAnswer
-from narthex.http.routes.passwordless.shapes import Answer, TokenAnswer, instant_z, options_credential
+from narthex.http.routes.passwordless.shapes import (
+    Answer,
+    Origin,
+    RpId,
+    TokenAnswer,
+    UserId,
+    instant_z,
+    options_credential,
+    told,
+)
 from narthex.http.routing import route
 from narthex.ports.records import Scope
 from narthex.tokens.payloads import VerifyToken
@@ -29,11 +38,11 @@ _TIMEOUT_MS = 60_000
 class SignInBeginBody(Body):
     """Who wants to sign in, for what, and from which page. All of it but the page is optional."""
 
-    user_id: str | None = None
-    alias: str | None = None
-    purpose: str | None = None
-    origin: str | None = None
-    rpid: str | None = None
+    user_id: Annotated[str | None, told("Only this user's passkeys will do.", "user-1")] = None
+    alias: Annotated[str | None, told("Only the passkeys of the user with this alias will do.")] = None
+    purpose: Annotated[str | None, told("`sign-in`, `step-up`, or a purpose of the application's own.")] = None
+    origin: Origin = None
+    rpid: RpId = None
 
 
 class AssertionResponseBody(msgspec.Struct, rename="camel"):
@@ -57,10 +66,13 @@ class AssertionCredentialBody(msgspec.Struct, rename="camel"):
 class SignInCompleteBody(Body):
     """The session of a sign-in, and the authenticator's answer."""
 
-    session: str | None = None
-    response: AssertionCredentialBody | None = None
-    origin: str | None = None
-    rpid: str | None = None
+    session: Annotated[str | None, told("From `/signin/begin`.", "session_ATBy_AK0qbVx…")] = None
+    response: Annotated[
+        AssertionCredentialBody | None,
+        told("What `navigator.credentials.get` gave, binary members as base64url.", {"id": "q1w2e3r4", "…": "…"}),
+    ] = None
+    origin: Origin = None
+    rpid: RpId = None
 
     rules: ClassVar = {"response": (required,)}
 
@@ -68,17 +80,19 @@ class SignInCompleteBody(Body):
 class VerifyBody(Body):
     """A sign-in token."""
 
-    token: str | None = None
+    token: Annotated[str | None, told("What the browser brought.", "verify_ATBy_ALUMx_fmRk…")] = None
 
 
 class GenerateTokenBody(Body):
     """Whom to make a sign-in token for, and how long it counts."""
 
-    user_id: str | None = None
-    time_to_live_seconds: int | None = msgspec.field(name="timeToLive", default=None)
-    purpose: str | None = None
-    rpid: str | None = None
-    origin: str | None = None
+    user_id: UserId = None
+    time_to_live_seconds: Annotated[int | None, told("Seconds, 1 to 604800; 120 without it.")] = msgspec.field(
+        name="timeToLive", default=None
+    )
+    purpose: Annotated[str | None, told("What `/signin/verify` will say; `sign-in` without it.")] = None
+    rpid: Annotated[str | None, told("Told by `/signin/verify` as it is.")] = None
+    origin: Annotated[str | None, told("Told by `/signin/verify` as it is.")] = None
 
     rules: ClassVar = {"user_id": (required,), "time_to_live_seconds": (between(1, LONGEST_LIVES_S),)}
 
@@ -86,20 +100,22 @@ class GenerateTokenBody(Body):
 class VerifiedAnswer(Answer):
     """Who signed in. Failures are error statuses: `success` is never false."""
 
-    success: bool
-    user_id: str
-    timestamp: str
-    rp_id: str | None
-    rpid: str | None
-    origin: str
-    device: str
-    country: str
-    nickname: str | None
-    credential_id: str
-    purpose: str | None
-    expires_at: str
-    token_id: str
-    type: str
+    success: Annotated[bool, told("Always true.", True)]
+    user_id: Annotated[str, told("The user who owns the passkey.", "user-1")]
+    timestamp: Annotated[str, told("When the sign-in happened, UTC.", "2026-01-02T03:04:05.123456Z")]
+    rp_id: Annotated[str | None, told("The relying party id of the ceremony.", "example.com")]
+    rpid: Annotated[str | None, told("The same, in the spelling that some SDKs read.", "example.com")]
+    origin: Annotated[str, told("The page of the ceremony; empty without one.", "https://example.com")]
+    device: Annotated[str, told("Browser and system, as the browser says.", "Chrome, Windows 10")]
+    country: Annotated[str, told("Two letters, where a trusted proxy told them.", "SE")]
+    nickname: Annotated[str | None, told("What the user calls the passkey.", "My laptop")]
+    credential_id: Annotated[str, told("Standard base64; empty without a passkey.", "q1w2e3r4")]
+    purpose: Annotated[str | None, told("What the sign-in was for; null after a registration.", "sign-in")]
+    expires_at: Annotated[str, told("Until when the token would have counted.", "2026-01-02T03:06:05.123456Z")]
+    token_id: Annotated[str, told("A UUID, different for every token.", "0f8fad5b-d9cb-469f-a165-70867728950e")]
+    type: Annotated[
+        str, told("`passkey_signin`, `passkey_register`, `generated_signin` or `magic_link`.", "passkey_signin")
+    ]
 
 
 @route(
