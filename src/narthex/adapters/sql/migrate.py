@@ -93,9 +93,10 @@ async def _upgrade_postgres(url: DatabaseUrl) -> None:
         async with connected(url.text) as connection:
             if await _postgres_revision(connection) == head():
                 return
+            # Another node may hold this for as long as its migration takes. Taken before the transaction begins: a
+            # transaction would go on believing what it saw of the catalog before it waited.
+            await connection.execute(f"select pg_advisory_lock({_ADVISORY_LOCK})", timeout=_PATIENCE_S)
             async with connection.transaction():
-                # Another node may hold this for as long as its migration takes.
-                await connection.execute(f"select pg_advisory_xact_lock({_ADVISORY_LOCK})", timeout=_PATIENCE_S)
                 for statement in statements("postgresql", since=await _postgres_revision(connection)):
                     await connection.execute(statement, timeout=_PATIENCE_S)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:

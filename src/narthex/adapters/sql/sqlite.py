@@ -166,7 +166,8 @@ class SqliteEngine:
                 self._apply(act)
             await self._committer.commit()
         except sqlite3.Error as e:
-            failure = _translated(e)
+            told = _translated(e)
+            failure = told if isinstance(told, StoreUnavailable) else unavailable(e)
             self._roll_back()
         except asyncio.CancelledError:
             # The loop is being torn down, perhaps in the middle of a COMMIT: whether it counts is not known.

@@ -72,9 +72,9 @@ class TenantStatement(Statement):
 
     INVARIANT: every table it reads is held to `app_id = :app_id`; what it inserts is of `:app_id`.
 
-    >>> TenantStatement("select user_id from credential where credential_id = :credential_id")
+    >>> TenantStatement("select user_id from credential where true")
     Traceback (most recent call last):
-    ValueError: a tenant's statement reads a table without `app_id = :app_id`: select user_id from credential ...
+    ValueError: a tenant's statement reads a table without `app_id = :app_id`: select user_id from credential where true
     """
 
     __slots__ = ()
@@ -101,4 +101,4 @@ def _picker(names: tuple[str, ...]) -> Callable[[dict[str, object]], Arguments]:
 
 
 def _head(text: str) -> str:
-    return f"{text[:27]}..." if len(text) > 30 else text
+    return f"{text[:50]} …" if len(text) > 50 else text

@@ -1,0 +1,176 @@
+"""Acts that want the same thing at once: exactly one gets it, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from narthex.adapters.sql import open_store
+from narthex.adapters.sql.store import SqlRootStore
+from narthex.base.errors import Refusal
+from narthex.ports.changes import (
+    AddApplication,
+    AddCredential,
+    AddEvent,
+    AliasTaken,
+    ApplicationExists,
+    Change,
+    CredentialChanged,
+    CredentialExists,
+    NonceSpent,
+    ReplaceAliases,
+    SpendNonce,
+    TouchConfiguration,
+)
+from narthex.ports.records import ApplicationSettings
+from tests.store.conftest import Test, make_application
+from tests.store.records import (
+    NOW,
+    SECOND,
+    make_alias,
+    make_configuration,
+    make_credential,
+    make_event,
+    make_touch,
+    raw,
+)
+
+RACERS = 50
+
+
+def with_event(n: int, *changes: Change) -> tuple[Change, ...]:
+    return (*changes, AddEvent(make_event(f"{n}")))
+
+
+CONTESTED: dict[str, tuple[Callable[[int], tuple[Change, ...]], type[Refusal]]] = {
+    "nonce": (lambda n: (SpendNonce(raw("nonce", 16), NOW),), NonceSpent),
+    "nonce, with an event": (lambda n: with_event(n, SpendNonce(raw("nonce", 16), NOW)), NonceSpent),
+    "credential": (lambda n: with_event(n, AddCredential(make_credential(user_id=f"{n}"))), CredentialExists),
+    "counter": (lambda n: with_event(n, make_touch("kept", sign_count=6)), CredentialChanged),
+    "alias": (lambda n: (ReplaceAliases(f"user {n}", (make_alias("a"), make_alias(f"own {n}"))),), AliasTaken),
+    "application": (lambda n: (AddApplication(created_at=NOW, settings=ApplicationSettings()),), ApplicationExists),
+}
+
+
+@pytest.mark.parametrize("what", sorted(CONTESTED))
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_one_of_many_wins(database_url: str, what: str, nodes: int) -> None:
+    make, refusal = CONTESTED[what]
+
+    async def act() -> None:
+        roots = [await open_store(database_url) for _ in range(nodes)]
+        try:
+            app_id = "new" if what == "application" else "app"
+            await make_application(roots[0], "app")
+            await roots[0].tenant("app").commit(AddCredential(make_credential("kept", sign_count=5)))
+            outcomes = await asyncio.gather(
+                *(roots[n % nodes].tenant(app_id).commit(*make(n)) for n in range(RACERS)), return_exceptions=True
+            )
+        finally:
+            for root in roots:
+                await root.close()
+        assert [type(outcome) for outcome in outcomes if outcome is not None] == [refusal] * (RACERS - 1)
+
+    asyncio.run(act())
+
+
+def test_a_user_ends_with_the_aliases_of_one_act(on_store: Callable[[Test], None]) -> None:
+    sets = [tuple(make_alias(f"{n} {k}") for k in range(3)) for n in range(20)]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await asyncio.gather(*(tenant.commit(ReplaceAliases("user", aliases)) for aliases in sets))
+        borne = [
+            n
+            for n, aliases in enumerate(sets)
+            for alias in aliases
+            if await tenant.find_alias_user(alias.mac) == "user"
+        ]
+        assert len(borne) == 3
+        assert len(set(borne)) == 1
+
+    on_store(act)
+
+
+def test_users_who_swap_aliases_do_not_deadlock(on_store: Callable[[Test], None]) -> None:
+    a, b = make_alias("a"), make_alias("b")
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        acts = [ReplaceAliases(f"user {n % 2}", (a, b) if n % 4 < 2 else ()) for n in range(RACERS)]
+        outcomes = await asyncio.gather(*(tenant.commit(change) for change in acts), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), AliasTaken}
+        assert await tenant.find_alias_user(a.mac) == await tenant.find_alias_user(b.mac)
+
+    on_store(act)
+
+
+def test_a_purpose_is_touched_by_many_at_once(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await asyncio.gather(
+            *(
+                tenant.commit(TouchConfiguration(make_configuration(last_used_at=NOW + n * SECOND)))
+                for n in range(RACERS)
+            )
+        )
+        found = await tenant.find_application()
+        assert found is not None
+        assert [kept.purpose for kept in found.configurations] == ["sign-in"]
+
+    on_store(act)
+
+
+def test_a_refused_act_does_not_disturb_those_beside_it(on_store: Callable[[Test], None]) -> None:
+    """On SQLite all of these share one transaction."""
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(SpendNonce(raw("spent", 16), NOW))
+
+        def changes(n: int) -> tuple[Change, ...]:
+            nonce = raw("spent" if n % 3 == 0 else f"{n}", 16)
+            return AddCredential(make_credential(f"{n}")), SpendNonce(nonce, NOW), AddEvent(make_event(f"{n}"))
+
+        outcomes = await asyncio.gather(*(tenant.commit(*changes(n)) for n in range(30)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [NonceSpent if n % 3 == 0 else type(None) for n in range(30)]
+        kept = [n for n in range(30) if await tenant.find_credential(raw(f"{n}")) is not None]
+        assert kept == [n for n in range(30) if n % 3]
+
+    on_store(act)
+
+
+def test_a_caller_who_goes_away_takes_nobody_along(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        tasks = [
+            asyncio.create_task(tenant.commit(SpendNonce(raw(f"{n}", 16), NOW), AddEvent(make_event(f"{n}"))))
+            for n in range(RACERS)
+        ]
+        for pause, task in enumerate(tasks[::2]):
+            if pause % 5 == 0:
+                await asyncio.sleep(0)
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert outcomes[1::2] == [None] * (RACERS // 2)
+        await asyncio.gather(*(tenant.commit(SpendNonce(raw(f"after {n}", 16), NOW)) for n in range(RACERS)))
+
+    on_store(act)
+
+
+def test_reads_go_on_beside_writes(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential()))
+
+        async def write(n: int) -> None:
+            await tenant.commit(AddEvent(make_event(f"{n}")))
+
+        async def read(n: int) -> None:
+            assert await tenant.find_credential(raw("credential")) is not None
+
+        await asyncio.gather(*(task(n) for n in range(200) for task in (write, read)))
+
+    on_store(act)

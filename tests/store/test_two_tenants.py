@@ -1,0 +1,195 @@
+"""Two applications with the same ids in every table: neither sees nor changes what is the other's.
+
+The tables below have a row for every question and every change of the port; one without a row fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from narthex.adapters.sql.statement import RootStatement
+from narthex.adapters.sql.store import CHANGES, SqlRootStore, SqlTenantStore
+from narthex.ports.changes import (
+    AddApiKey,
+    AddApplication,
+    AddCredential,
+    AddEvent,
+    AddTokenKey,
+    Change,
+    ReplaceAliases,
+    SetSettings,
+    SpendNonce,
+    TouchConfiguration,
+    TouchCredential,
+)
+from narthex.ports.records import ApplicationSettings
+from narthex.ports.store import TenantStore
+from tests.store.conftest import Test
+from tests.store.records import (
+    NOW,
+    SECOND,
+    make_alias,
+    make_api_key,
+    make_configuration,
+    make_credential,
+    make_event,
+    make_token_key,
+    make_touch,
+    raw,
+)
+
+TABLES = (
+    "application", "api_key", "token_key", "authentication_configuration", "credential", "alias", "spent_nonce", "event"
+)  # fmt: skip
+
+
+async def plant(tenant: SqlTenantStore, mark: str) -> None:
+    """One row in every table: the ids are the same for each tenant, the rest bears its mark."""
+    await tenant.commit(SetSettings(ApplicationSettings(origins=(mark,))))
+    await tenant.commit(AddApiKey(make_api_key(hint=mark)))
+    await tenant.commit(AddTokenKey(make_token_key(wrapped=mark.encode()), drop_before=NOW))
+    await tenant.commit(TouchConfiguration(make_configuration(created_by=mark)))
+    await tenant.commit(AddCredential(make_credential(device=mark, user_id=mark)))
+    await tenant.commit(AddCredential(make_credential("shared", device=mark)))
+    await tenant.commit(ReplaceAliases(mark, (make_alias("a"),)))
+    await tenant.commit(ReplaceAliases("user", (make_alias("b", plaintext=mark),)))
+    await tenant.commit(SpendNonce(raw("nonce", 16), NOW))
+    await tenant.commit(AddEvent(make_event(subject=mark)))
+
+
+async def dump(root: SqlRootStore, app_id: str) -> dict[str, list[tuple[Any, ...]]]:
+    rows = {}
+    for table in TABLES:
+        statement = RootStatement(f"select * from {table} where app_id = :app_id")
+        rows[table] = sorted(tuple(row) for row in await root._engine.fetch(statement, statement.bind(app_id=app_id)))
+    return rows
+
+
+Question = Callable[[SqlTenantStore], Awaitable[object]]
+
+QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
+    "find_application": (
+        lambda tenant: _marks_of_application(tenant),
+        lambda mark: [(mark,), mark, mark.encode(), mark],
+    ),
+    "find_credential": (
+        lambda tenant: tenant.find_credential(raw("credential")),
+        lambda mark: make_credential(device=mark, user_id=mark),
+    ),
+    "list_credentials": (
+        lambda tenant: tenant.list_credentials("user"),
+        lambda mark: [make_credential("shared", device=mark)],
+    ),
+    "count_users": (lambda tenant: tenant.count_users(), lambda mark: 2),
+    "find_alias_user": (lambda tenant: tenant.find_alias_user(raw("a")), lambda mark: mark),
+    "find_alias_owners": (
+        lambda tenant: tenant.find_alias_owners([raw("a"), raw("b")]),
+        lambda mark: sorted([mark, "user"]),
+    ),
+}
+
+CHANGED: dict[type[Change], tuple[Change, str]] = {
+    SpendNonce: (SpendNonce(raw("another nonce", 16), NOW), "spent_nonce"),
+    AddCredential: (AddCredential(make_credential("another")), "credential"),
+    TouchCredential: (make_touch(), "credential"),
+    ReplaceAliases: (ReplaceAliases("user", (make_alias("c"),)), "alias"),
+    TouchConfiguration: (
+        TouchConfiguration(make_configuration(last_used_at=NOW + 2 * SECOND)),
+        "authentication_configuration",
+    ),
+    AddEvent: (AddEvent(make_event("another")), "event"),
+    AddApiKey: (AddApiKey(make_api_key("another")), "api_key"),
+    AddTokenKey: (
+        AddTokenKey(make_token_key(2, created_at=NOW + 2 * SECOND), drop_before=NOW + SECOND),
+        "token_key",
+    ),
+    SetSettings: (SetSettings(ApplicationSettings(max_users=1)), "application"),
+}
+
+
+async def _marks_of_application(tenant: SqlTenantStore) -> list[object]:
+    found = await tenant.find_application()
+    assert found is not None
+    (api_key,), (token_key,), (configuration,) = found.api_keys, found.token_keys, found.configurations
+    return [found.settings.origins, api_key.hint, token_key.wrapped, configuration.created_by]
+
+
+def test_every_question_and_change_of_the_port_has_a_row() -> None:
+    methods = {name for name in vars(TenantStore) if not name.startswith("_")}
+    assert set(QUESTIONS) == methods - {"commit"}
+    # An application that is there cannot be added, so its row is a test of its own below.
+    assert set(CHANGED) == set(CHANGES) - {AddApplication}
+    assert {table for _, table in CHANGED.values()} == set(TABLES)
+
+
+@pytest.mark.parametrize("question", sorted(QUESTIONS))
+def test_a_question_is_answered_from_ones_own_rows(on_store: Callable[[Test], None], question: str) -> None:
+    ask, expected = QUESTIONS[question]
+
+    async def act(root: SqlRootStore) -> None:
+        app, other = root.tenant("app"), root.tenant("other")
+        await plant(app, "of-app")
+        await plant(other, "of-other")
+        assert await ask(app) == expected("of-app")
+        assert await ask(other) == expected("of-other")
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("question", sorted(set(QUESTIONS) - {"find_application"}))
+def test_what_only_another_has_is_not_there(on_store: Callable[[Test], None], question: str) -> None:
+    ask, _ = QUESTIONS[question]
+
+    async def act(root: SqlRootStore) -> None:
+        await plant(root.tenant("other"), "of-other")
+        assert not await ask(root.tenant("app"))
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("kind", sorted(CHANGED, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+def test_a_change_stays_among_ones_own_rows(
+    on_store: Callable[[Test], None], kind: type[Change], together: bool
+) -> None:
+    change, table = CHANGED[kind]
+
+    async def act(root: SqlRootStore) -> None:
+        app, other = root.tenant("app"), root.tenant("other")
+        await plant(app, "of-app")
+        await plant(other, "of-other")
+        before, others = await dump(root, "app"), await dump(root, "other")
+        companions = [CHANGED[companion][0] for companion in CHANGED if companion is not kind] if together else []
+        await app.commit(change, *companions)
+        after = await dump(root, "app")
+        changed = {name for name in TABLES if after[name] != before[name]}
+        assert changed == (set(TABLES) if together else {table})
+        assert await dump(root, "other") == others
+
+    on_store(act)
+
+
+def test_an_application_is_added_beside_others(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await plant(root.tenant("app"), "of-app")
+        before = await dump(root, "app")
+        await root.tenant("third").commit(AddApplication(created_at=NOW, settings=ApplicationSettings()))
+        assert await dump(root, "app") == before
+
+    on_store(act)
+
+
+def test_an_application_takes_everything_with_it_when_it_goes(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await plant(root.tenant("app"), "of-app")
+        await plant(root.tenant("other"), "of-other")
+        others = await dump(root, "other")
+        statement = RootStatement("delete from application where app_id = :app_id")
+        assert await root._engine.execute(statement, statement.bind(app_id="app")) == 1
+        assert await dump(root, "app") == {table: [] for table in TABLES}
+        assert await dump(root, "other") == others
+
+    on_store(act)
