@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
 from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
+from narthex.webauthn.registration import VerifiedRegistration
 from tests.support.authenticator import ALGORITHMS, CertificateFaults, maker
 from tests.webauthn.ceremony import Registered, registered, respond, verify_creation, verify_request
 
@@ -59,6 +60,11 @@ def replaced(message: Any, name: str, value: bytes) -> Any:
     return msgspec.structs.replace(message, **{name: value})
 
 
+def without_the_rest_of_the_path(verified: VerifiedRegistration) -> VerifiedRegistration:
+    attestation = msgspec.structs.replace(verified.attestation, trust_path=verified.attestation.trust_path[:1])
+    return msgspec.structs.replace(verified, attestation=attestation)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(ALGORITHMS), st.data())
 def test_a_spoilt_assertion_is_refused(algorithm: int, data: st.DataObject) -> None:
@@ -88,8 +94,9 @@ def test_a_spoilt_attested_registration_is_refused(attestation: str, algorithm: 
         verified = verify_creation(replaced(honest, name, changed), **expected)
     except Refusal:
         return
-    # A head in a longer form than needed says the same; nothing else may.
-    assert verified == accepted
+    # A CBOR head in a longer form than needed says the same. And what is sent along above the certificate that an
+    # anchor issued is not what the anchor vouches for: nobody reads it. Nothing else may differ.
+    assert without_the_rest_of_the_path(verified) == without_the_rest_of_the_path(accepted)
 
 
 @settings(max_examples=200, deadline=None)

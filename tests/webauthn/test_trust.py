@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
-from narthex.webauthn.errors import TrustPathInvalid
+from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid
 from narthex.webauthn.trust import MAX_PATH_CERTIFICATES, Trust, TrustVerdict, parse_certificate, verify_trust_path
 from tests.support.authenticator import make_certificate, name_of, rsa_key
 from tests.webauthn.ceremony import NOW
@@ -212,6 +212,14 @@ def test_dates_include_their_bounds(instant: datetime, is_valid: bool) -> None:
         return
     with pytest.raises(TrustPathInvalid):
         verdict(LEAF, now=instant)
+
+
+def test_a_signature_that_leaves_bits_unused_is_malformed() -> None:
+    signature = LEAF.certificate.signature
+    whole = LEAF.der.removesuffix(b"\0" + signature)
+    for unused in range(1, 8):
+        with pytest.raises(CertificateMalformed):
+            parse_certificate(whole + bytes([unused]) + signature[:-1] + b"\0")
 
 
 @given(st.binary(max_size=100))

@@ -23,7 +23,6 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
 from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid
@@ -48,7 +47,7 @@ _READ_ERRORS = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
     UnsupportedAlgorithm,
-    CryptographyDeprecationWarning,  # an exception where warnings are errors: a certificate we should not like
+    UserWarning,  # cryptography warns of odd certificates; where warnings are errors this is a refusal like the others
 )
 
 
@@ -133,10 +132,6 @@ def _check_path(path: Sequence[Certificate], now: datetime) -> None:
         _check_certificate(certificate, now)
         if at:
             _check_issued(path[at - 1], by=certificate, below=_intermediates_in(path[1:at]))
-    top = path[-1]
-    # Beyond the spec: a root sent along must have signed itself, so that no byte of the path is unsigned for nothing.
-    if len(path) > 1 and top.parsed.issuer == top.subject:
-        _check_issued(top, by=top, below=0)
 
 
 def _find_anchor(path: Sequence[Certificate], anchors: Sequence[Certificate], now: datetime) -> Trust:
@@ -186,6 +181,10 @@ def _check_issued(certificate: Certificate, *, by: Certificate, below: int) -> N
 
 def _read_certificate(der: bytes) -> Certificate:
     certificate = x509.load_der_x509_certificate(der)
+    # The bit string around the signature must use all its bits: the only byte of a certificate that neither the
+    # signature nor the parser covers.
+    if not der.endswith(b"\0" + certificate.signature):
+        raise ValueError("signature is not a whole number of bytes")
     extensions = certificate.extensions
     constraints = next((e.value for e in extensions if isinstance(e.value, x509.BasicConstraints)), None)
     usage = next((e.value for e in extensions if isinstance(e.value, x509.KeyUsage)), None)
