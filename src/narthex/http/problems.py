@@ -159,6 +159,9 @@ def problem(refusal: Refusal, *, errors_url: str, trace_id: str) -> tuple[int, b
             document["detail"] = f"This key lacks a scope. Required scopes: {refusal.scopes}"
         case _ if refusal.advice:
             document["detail"] = sentence(refusal.advice)
+    if isinstance(refusal, Unavailable):
+        # Its message names hosts, files and the database's own words: those are for the log.
+        document["title"] = "The service cannot answer just now."
     if isinstance(refusal, RateLimited | Unavailable):
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     document |= refusal.details

@@ -17,7 +17,7 @@ import structlog
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from narthex.base.errors import RateLimited, Refusal
+from narthex.base.errors import RateLimited, Refusal, Unavailable
 from narthex.http import client
 from narthex.http.authenticate import Access, authenticate_key, authenticate_operator
 from narthex.http.body import Body, read_body
@@ -158,6 +158,8 @@ class Endpoint:
                 arguments.append(read_body(await _read(spec, headers, receive), spec.body))
             answer = await spec.handler(*arguments, **scope["path_params"])
         except Refusal as refusal:
+            if isinstance(refusal, Unavailable):
+                _log.warning("unavailable", reason=refusal.message, trace_id=trace, path=scope["path"])
             await send_problem(send, env, refusal, trace_id=trace, extra=self._allow(refusal))
         except Exception:
             # The edge is where the unforeseen ends: it is logged whole, and answered without a word of it.
