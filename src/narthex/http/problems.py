@@ -68,6 +68,7 @@ class MethodNotAllowed(Malformed):
 
     code = "method-not-allowed"
     status = 405
+    advice = "use a method that the header `Allow` names"
 
 
 class PathNotFound(NotFound):

@@ -35,6 +35,7 @@ class CredentialExists(Conflict):
     """The application already keeps a credential of this id."""
 
     code = "credential-exists"
+    advice = "sign in with the passkey that is there, or make one with another authenticator"
 
 
 class CredentialChanged(Rejected):
@@ -62,6 +63,7 @@ class ApplicationGone(NotFound):
     """The application was deleted while this request was under way."""
 
     code = "application-gone"
+    advice = "use the keys of an application that exists"
 
 
 class SpendNonce(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ class MissingToken(Malformed):
     """No token was sent."""
 
     code = "missing-token"
+    advice = "send the token that the step before gave you"
 
 
 class InvalidToken(Malformed):

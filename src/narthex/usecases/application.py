@@ -37,6 +37,7 @@ class ApplicationNotFound(NotFound):
     """There is no application of this id."""
 
     code = "application-not-found"
+    advice = "`narthex app list` prints the ids that exist"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,14 @@ class MissingUserId(Malformed):
     """The register token names no user."""
 
     code = "missing-userid"
+    advice = "send `userId` to `/register/token`"
 
 
 class InvalidArgument(Malformed):
     """A setting has a value that we do not know."""
 
     code = "invalid-argument"
+    advice = "use one of the values that the API reference lists"
 
 
 class InvalidAttestation(Malformed):
@@ -79,6 +81,7 @@ class RegistrationRefused(Rejected):
     """The authenticator's answer did not pass verification; `reason` says which check refused it."""
 
     code = "fido2-invalid-registration"
+    advice = "look `reason` up among the errors, and begin the registration again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class SignInRefused(Rejected):
     """The authenticator's answer did not pass verification; `reason` says which check refused it."""
 
     code = "signin-complete-error"
+    advice = "look `reason` up among the errors, and begin the sign-in again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class SelfTest(Rejected):
     """Somebody asked for a refusal, to see what one looks like."""
 
     code = "test-error"
+    advice = "nothing: this error is made on request"
 
 
 @route("GET", "/health/http", access=Access.ANONYMOUS, answer=Page)

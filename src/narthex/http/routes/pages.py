@@ -139,7 +139,7 @@ _KEY_HELP = "".join(
 def _error(kind: type[Refusal], errors_url: str) -> str:
     code = wire_code(kind.code)
     cause = " ".join(cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
-    remedy = sentence(kind.advice) if kind.advice else "Correct the request, and send it again."
+    remedy = sentence(kind.advice or "")
     spec = f"<p class='spec'>{escape(kind.spec)}</p>" if kind.spec else ""
     status = f"<span class='status'>{status_of(kind)}</span>"
     return (
