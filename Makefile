@@ -6,8 +6,9 @@ BIN := .venv/bin
 PACKAGING := pyproject.toml requirements/build.lock scripts/environment.sh
 # Workers of the test run. A file's tests stay on one of them, because servers, clusters and browsers are made per file.
 JOBS ?= 2
-# Only secrets of a known form are looked for: test vectors are full of strings that merely look random.
-SECRETS := --disable-plugin Base64HighEntropyString --disable-plugin HexHighEntropyString --disable-plugin KeywordDetector
+# Only secrets of a known form are looked for: test vectors are full of strings that merely look random, and examples
+# of settings and origins of URLs with a password.
+SECRETS := $(addprefix --disable-plugin ,Base64HighEntropyString HexHighEntropyString KeywordDetector BasicAuthDetector)
 # Arguments for the program that a target runs, as in: make test ARGS='-n 0 -k challenge'
 ARGS ?=
 
