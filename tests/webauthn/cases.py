@@ -70,10 +70,6 @@ def edit_statement(changes: Mapping[str, Any], *without: str) -> Callable[[dict[
     return lambda members: {n: v for n, v in (members | changes).items() if n not in without}
 
 
-def deep(levels: int) -> bytes:
-    return b"\x81" * levels + b"\x00"
-
-
 def ber_signature(der: bytes) -> bytes:
     """The same signature with a length in long form: BER, not DER."""
     return b"\x30\x81" + der[1:]

@@ -66,6 +66,7 @@ def verify_creation(response: RegistrationResponse, **changes: Any) -> VerifiedR
         "rp_id": RP_ID,
         "origins": (ORIGIN,),
         "algorithms": ALGORITHMS,
+        "user_verification_required": False,
         "now": NOW,
     }
     return verify_registration(response, **(expected | changes))
@@ -73,7 +74,13 @@ def verify_creation(response: RegistrationResponse, **changes: Any) -> VerifiedR
 
 def verify_request(response: AuthenticationResponse, credential: StoredCredential, **changes: Any) -> VerifiedAssertion:
     """Verify with the honest expectations, but for the changes."""
-    expected = {"credential": credential, "challenge": CHALLENGE, "rp_id": RP_ID, "origins": (ORIGIN,)}
+    expected = {
+        "credential": credential,
+        "challenge": CHALLENGE,
+        "rp_id": RP_ID,
+        "origins": (ORIGIN,),
+        "user_verification_required": False,
+    }
     return verify_assertion(response, **(expected | changes))
 
 

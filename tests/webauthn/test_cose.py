@@ -142,7 +142,7 @@ def test_a_point_of_small_order_is_no_key(y: int, sign: int) -> None:
         cose.parse_public_key(encode({1: 1, 3: -8, -1: 6, -2: (y | sign).to_bytes(32, "little")}))
 
 
-def rsa_members(n: int, e: int = 65537, **changes: Any) -> bytes:
+def rsa_members(n: int, e: int = 65537) -> bytes:
     def octets(number: int) -> bytes:
         return number.to_bytes((number.bit_length() + 7) // 8, "big")
 

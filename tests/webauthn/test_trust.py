@@ -192,6 +192,13 @@ def test_a_sha_1_signature_vouches_for_nothing() -> None:
         verify_trust_path([leaf, root.der], anchors=(), now=NOW)
 
 
+def test_a_short_rsa_key_may_not_issue() -> None:
+    root = Issuer("short", key=rsa_key(1024))
+    assert verdict(Issuer("leaf", by=root, ca=False), anchors=(root,)) is UNANCHORED
+    with pytest.raises(TrustPathInvalid):
+        verdict(Issuer("leaf", by=root, ca=False), root)
+
+
 def test_an_edwards_key_may_issue() -> None:
     root = Issuer("ed", key=ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)))
     assert verdict(Issuer("leaf", by=root, ca=False), anchors=(root,)) is ANCHORED

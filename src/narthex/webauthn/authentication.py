@@ -57,8 +57,8 @@ def verify_assertion(
     challenge: bytes,
     rp_id: str,
     origins: Collection[str],
+    user_verification_required: bool,
     top_origins: Collection[str] = (),
-    user_verification_required: bool = False,
     allowed_credentials: Collection[bytes] = (),
     user_handle_required: bool = False,
 ) -> VerifiedAssertion:

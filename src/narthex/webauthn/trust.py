@@ -22,9 +22,11 @@ from functools import lru_cache
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.x509.oid import ExtensionOID
 
+from narthex.webauthn.cose import RSA_MIN_BITS
 from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid
 
 MAX_PATH_CERTIFICATES = 8
@@ -171,6 +173,8 @@ def _check_issued(certificate: Certificate, *, by: Certificate, below: int) -> N
         raise TrustPathInvalid("trust path has an issuer that may not issue certificates")
     if by.path_length is not None and below > by.path_length:
         raise TrustPathInvalid("trust path is longer than one of its issuers allows")
+    if isinstance(by.public_key, rsa.RSAPublicKey) and by.public_key.key_size < RSA_MIN_BITS:
+        raise TrustPathInvalid(f"trust path has an issuer whose RSA key is shorter than {RSA_MIN_BITS} bits")
     try:
         if not isinstance(certificate.parsed.signature_hash_algorithm, _SOUND_HASHES):
             raise TrustPathInvalid("trust path has a signature over a hash that is broken")
