@@ -337,6 +337,49 @@ def test_an_act_may_change_one_table_twice(on_store: OnStore) -> None:
     on_store(act)
 
 
+def test_an_application_may_come_with_what_belongs_to_it(on_store: OnStore) -> None:
+    """On PostgreSQL in one statement, whose parts all see the database as it was before."""
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("third")
+        application = AddApplication(created_at=NOW, settings=ApplicationSettings())
+        await tenant.commit(application, AddApiKey(make_api_key()), AddEvent(make_event()))
+        found = await tenant.find_application()
+        assert found is not None
+        assert found.api_keys == (make_api_key(),)
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("spent", [0, 1, 2])
+def test_an_act_may_spend_several_nonces(on_store: OnStore, spent: int) -> None:
+    nonces = [SpendNonce(raw(f"{n}", 16), NOW) for n in range(3)]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        with pytest.raises(NonceSpent):
+            await tenant.commit(*nonces, nonces[spent], AddEvent(make_event()))
+        await tenant.commit(*nonces, AddEvent(make_event()))
+        with pytest.raises(NonceSpent):
+            await tenant.commit(SpendNonce(raw("fresh", 16), NOW), nonces[spent])
+        await tenant.commit(SpendNonce(raw("fresh", 16), NOW))
+
+    on_store(act)
+
+
+def test_an_act_may_give_several_users_aliases(on_store: OnStore) -> None:
+    a, b = make_alias("a"), make_alias("b")
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(ReplaceAliases("one", (a,)), ReplaceAliases("two", (b,)))
+        assert [await tenant.find_alias_user(alias.mac) for alias in (a, b)] == ["one", "two"]
+        await tenant.commit(ReplaceAliases("one", ()), ReplaceAliases("two", (a, b)))
+        assert [await tenant.find_alias_user(alias.mac) for alias in (a, b)] == ["two", "two"]
+
+    on_store(act)
+
+
 def test_an_act_without_changes_does_nothing(on_store: OnStore) -> None:
     async def act(root: SqlRootStore) -> None:
         await root.tenant("nowhere").commit()

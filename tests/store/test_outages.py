@@ -135,6 +135,12 @@ def test_a_commit_that_fails_refuses_the_whole_batch(sqlite_url: str) -> None:
     run_on(sqlite_url, act)
 
 
+def test_an_old_sqlite_is_said_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(StoreUnavailable, match=r"3\.37"):
+        asyncio.run(open_store(sqlite_url))
+
+
 def test_another_process_may_write_for_a_while(sqlite_url: str) -> None:
     """The writer waits for its turn without holding up the event loop."""
 
@@ -181,7 +187,8 @@ def test_what_was_acknowledged_outlives_a_kill(sqlite_url: str) -> None:
         await make_application(root, "app")
 
     run_on(sqlite_url, prepare)
-    with subprocess.Popen([sys.executable, "-c", _WRITER, sqlite_url], stdout=subprocess.PIPE) as child:
+    command = [sys.executable, "-c", _WRITER, sqlite_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
         assert child.stdout is not None
         acknowledged = [line.decode().strip() for line in itertools.islice(child.stdout, 500)]
         os.kill(child.pid, signal.SIGKILL)

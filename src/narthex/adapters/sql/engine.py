@@ -41,11 +41,11 @@ class Engine(Protocol):
         """Commit one write by itself; says how many rows it changed."""
         ...
 
-    async def commit(self, steps: Sequence[Step], *, in_turn: str | None = None) -> None:
+    async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
         """Apply all steps in order, or none; returns when they are on the disk.
 
         Args:
-            in_turn: acts that name the same text wait for one another.
+            in_turn: acts that name the same text wait for one another; in order, so that they cannot deadlock.
         Raises:
             StepRefused, ParentMissing.
         """

@@ -1,8 +1,8 @@
 """PostgreSQL through asyncpg, in as few round trips as an act allows.
 
-Steps on distinct tables become one statement: each is a data-modifying part of a ``with``, and a function made
-by the migrations, ``narthex_refuse``, aborts the whole when a part that had to change a row changed none. It
-raises a code of our own with the step's number as its message, so we learn which one it was. Steps that touch
+Steps that need not see one another become one statement: each is a data-modifying part of a ``with``, and a function
+made by the migrations, ``narthex_refuse``, aborts the whole when a part that had to change a row changed none. It
+raises a code of our own with the step's number as its message, so we learn which one it was. Steps that change
 one table twice run in a transaction of several round trips; those acts are rare.
 
 Connections are pooled here rather than by asyncpg: our statements leave no session state behind, so a returned
@@ -13,7 +13,7 @@ caller was cancelled or timed out is dropped, because what it is doing is not kn
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -110,8 +110,8 @@ class PostgresEngine:
     async def execute(self, statement: Statement, arguments: Arguments) -> int:
         return await self._run(lambda connection: _execute(connection, (statement, arguments)))
 
-    async def commit(self, steps: Sequence[Step], *, in_turn: str | None = None) -> None:
-        if in_turn is None and _touch_distinct_tables(steps):
+    async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
+        if not in_turn and _independent(steps):
             await self._run(lambda connection: _commit_at_once(connection, steps))
         else:
             await self._run(lambda connection: _commit_in_turn(connection, steps, in_turn))
@@ -146,8 +146,10 @@ class PostgresEngine:
         return result
 
 
-def _touch_distinct_tables(steps: Sequence[Step]) -> bool:
-    return len({statement.table for statement, _ in steps}) == len(steps)
+def _independent(steps: Sequence[Step]) -> bool:
+    """Whether no step needs to see what another did: the parts of one statement all see the rows from before it."""
+    tables = Counter(statement.table for statement, _ in steps)
+    return all(statement.only_adds or tables[statement.table] == 1 for statement, _ in steps)
 
 
 async def _execute(connection: Connection, step: Step) -> int:
@@ -165,10 +167,10 @@ async def _commit_at_once(connection: Connection, steps: Sequence[Step]) -> None
     await connection.fetchrow(text, *(argument for _, arguments in steps for argument in arguments))
 
 
-async def _commit_in_turn(connection: Connection, steps: Sequence[Step], in_turn: str | None) -> None:
+async def _commit_in_turn(connection: Connection, steps: Sequence[Step], in_turn: Sequence[str]) -> None:
     async with connection.transaction():
-        if in_turn is not None:
-            await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", in_turn)
+        for name in in_turn:
+            await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 0))", name)
         for index, step in enumerate(steps):
             if await _execute(connection, step) == 0 and step[0].must_change:
                 raise StepRefused(index)

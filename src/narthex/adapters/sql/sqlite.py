@@ -34,8 +34,10 @@ from narthex.adapters.sql.statement import Arguments, Statement
 from narthex.base.errors import Refusal
 from narthex.ports.store import StoreUnavailable
 
+_OLDEST: Final = (3, 37, 0)
+"""The first SQLite with strict tables."""
 _BUSY_TIMEOUT_MS: Final = 5_000
-_CACHE_KB: Final = 16_000
+_CACHE_KB: Final = 8_000
 _BUSY_PAUSE_S: Final = 0.002
 # A batch holds the event loop while its statements run, some 20 µs an act; what is over waits for the next one.
 _BATCH_ACTS: Final = 200
@@ -43,6 +45,8 @@ _BATCH_ACTS: Final = 200
 
 def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Connection:
     """Open a connection in our manner. Raises `StoreUnavailable`."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise StoreUnavailable(f"SQLite 3.37 or later is needed; this Python has {sqlite3.sqlite_version}")
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
         try:
@@ -124,7 +128,7 @@ class SqliteEngine:
     async def execute(self, statement: Statement, arguments: Arguments) -> int:
         return await self._enqueue(((statement, arguments),))
 
-    async def commit(self, steps: Sequence[Step], *, in_turn: str | None = None) -> None:
+    async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
         # There is one writer, so all acts take turns anyway.
         await self._enqueue(steps)
 

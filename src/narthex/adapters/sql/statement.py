@@ -37,7 +37,7 @@ class Statement:
     ('select value from server_fact where name = $1', 'select value from server_fact where name = ?1', ('a',))
     """
 
-    __slots__ = ("_pick", "must_change", "names", "postgres", "sqlite", "table")
+    __slots__ = ("_pick", "must_change", "names", "only_adds", "postgres", "sqlite", "table")
 
     def __init__(self, text: str, *, must_change: bool = False) -> None:
         text = " ".join(text.split())
@@ -45,6 +45,8 @@ class Statement:
         self.must_change = must_change
         changed = _CHANGED_TABLE.match(text)
         self.table: str | None = changed.group(1) if changed else None
+        # What it does to one row cannot depend on what another such statement does to the table.
+        self.only_adds = text.startswith("insert") and text.endswith("on conflict do nothing")
         self.sqlite = self._numbered(text, "?")
         self.postgres = self._numbered(text, "$")
         self._pick = _picker(self.names)

@@ -459,7 +459,7 @@ class SqlTenantStore:
     async def commit(self, *changes: Change) -> None:
         steps: list[Step] = []
         plans: list[_Plan] = []
-        in_turn: str | None = None
+        in_turn: set[str] = set()
         for change in changes:
             plan = CHANGES[type(change)]
             taken = plan.steps(self._app_id, change)
@@ -467,11 +467,11 @@ class SqlTenantStore:
             plans += [plan] * len(taken)
             if type(change) is ReplaceAliases:
                 # "Exactly these" is true only if no other act gives the same user aliases in the meantime.
-                in_turn = f"aliases\x1f{self._app_id}\x1f{change.user_id}"
+                in_turn.add(f"aliases\x1f{self._app_id}\x1f{change.user_id}")
         if not steps:
             return
         try:
-            await self._engine.commit(steps, in_turn=in_turn)
+            await self._engine.commit(steps, in_turn=sorted(in_turn))
         except StepRefused as e:
             plan = plans[e.index]
             raise plan.refusal(plan.message) from None
