@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -31,11 +32,21 @@ async def open_token(call: Call, text: str | None, kind: TokenKind, shape: type[
         MissingToken, InvalidToken, InvalidTokenFormat.
     """
     try:
-        return open_sealed(text, kind, shape, keys=call.tenant.sealing_keys)
+        return open_sealed(text, kind, shape, keys=_living_keys(call, call.tenant))
     except UnknownKey:
         # Another process may have renewed the key within the second that we remember.
         tenant = await call.directory.refresh(call.application.app_id, now=call.now)
-        return open_sealed(text, kind, shape, keys=tenant.sealing_keys if tenant else ())
+        return open_sealed(text, kind, shape, keys=_living_keys(call, tenant) if tenant else ())
+
+
+def _living_keys(call: Call, tenant: Tenant) -> Sequence[SealingKey]:
+    # INVARIANT: no token outlives its key, so that what is spent need be remembered no longer than that. The rows
+    # of dead keys go at the next renewal, which an application that nobody uses may wait for.
+    dead_before = call.now - DROPPED_AFTER
+    kept = tenant.application.token_keys
+    if kept and kept[-1].created_at >= dead_before:
+        return tenant.sealing_keys
+    return [key for row, key in zip(kept, tenant.sealing_keys, strict=True) if row.created_at >= dead_before]
 
 
 async def _current_key(call: Call) -> SealingKey:
