@@ -2,7 +2,7 @@
 
 Both databases are given numbered parameters and a tuple, so that one statement is bound one way: SQLite
 reads ``?1``, PostgreSQL ``$1``. What differs between their dialects stays out of the text: instants are
-integers, booleans are compared with ``or`` and ``= 1`` in rows only, and upserts use the clause they share.
+integers, a flag is never compared with a number, and upserts use the clause they share.
 
 This is the one door that SQL passes. A statement over tenants' rows is a `TenantStatement`, and its
 constructor refuses a text that does not hold every table it reads to one application. The few statements
@@ -51,8 +51,8 @@ class Statement:
         self.postgres = self._numbered(text, "$")
         self._pick = _picker(self.names)
 
-    def _numbered(self, text: str, mark: str, *, first: int = 1) -> str:
-        numbers = {name: f"{mark}{n}" for n, name in enumerate(self.names, first)}
+    def _numbered(self, text: str, mark: str) -> str:
+        numbers = {name: f"{mark}{n}" for n, name in enumerate(self.names, 1)}
         return _NAME.sub(lambda found: numbers[found.group(1)], text)
 
     def shifted(self, by: int) -> str:
