@@ -39,6 +39,8 @@ class RegisterToken(msgspec.Struct, frozen=True, array_like=True):
 class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
     """A registration under way: what the answer must match."""
 
+    session_id: bytes
+    """What is spent; begins with the instant, so that the table of spent nonces grows at its end."""
     challenge: bytes
     expires_at: datetime
     rp_id: str
@@ -53,6 +55,7 @@ class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
 class SignInSession(msgspec.Struct, frozen=True, array_like=True):
     """A sign-in under way: what the answer must match."""
 
+    session_id: bytes
     challenge: bytes
     expires_at: datetime
     rp_id: str

@@ -176,6 +176,7 @@ async def begin_registration(
         exclude=await call.store.list_credentials(leave.user_id),
     )
     session = RegistrationSession(
+        session_id=time_ordered_id(call.now, call.random),
         challenge=options.challenge,
         expires_at=call.now + SESSION_LIVES,
         rp_id=relying_party,
@@ -287,7 +288,7 @@ async def _keep(
         records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
         aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)
     await call.store.commit(
-        SpendNonce(nonce=ceremony.challenge, expires_at=ceremony.expires_at),
+        SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
         SpendNonce(nonce=ceremony.register_token_id, expires_at=_last_use(call, ceremony)),
         AddCredential(credential=credential),
@@ -311,7 +312,7 @@ async def _refuse(call: Call, ceremony: RegistrationSession, refusal: Refusal) -
     await refuse_ceremony(
         call,
         refusal,
-        nonce=ceremony.challenge,
+        nonce=ceremony.session_id,
         expires_at=ceremony.expires_at,
         event_type=EventType.ApiAuthPasskeyRegistrationRefused,
         subject=ceremony.user_id,

@@ -96,6 +96,7 @@ async def begin_sign_in(
     )
     anybody = not (user_id or alias)
     session = SignInSession(
+        session_id=time_ordered_id(call.now, call.random),
         challenge=options.challenge,
         expires_at=call.now + (AUTOFILL_SESSION_LIVES if anybody else SESSION_LIVES),
         rp_id=relying_party,
@@ -223,7 +224,7 @@ async def _record(
     configuration: AuthenticationConfiguration,
 ) -> None:
     await call.store.commit(
-        SpendNonce(nonce=ceremony.challenge, expires_at=ceremony.expires_at),
+        SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         TouchCredential(
             credential_id=credential.credential_id,
             sign_count=verified.sign_count,
@@ -256,7 +257,7 @@ async def _refuse(call: Call, ceremony: SignInSession, credential: Credential | 
     await refuse_ceremony(
         call,
         refusal,
-        nonce=ceremony.challenge,
+        nonce=ceremony.session_id,
         expires_at=ceremony.expires_at,
         event_type=EventType.ApiUserSignInRefused,
         subject=credential.user_id if credential else ceremony.user_id or "",
