@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from narthex import __version__
 from narthex.base.errors import Refusal
@@ -24,6 +24,7 @@ app = App(
 applications = App(name="app", help="The applications whose users sign in here.")
 app.command(applications)
 
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))]
 Config = Annotated[Path | None, Parameter(name="--config", help="A TOML file with settings.")]
 
 
@@ -53,12 +54,12 @@ def serve(*, config: Config = None) -> None:
 
 
 @app.command
-def dev(*, port: int = 8470, data_dir: Path = Path(".narthex")) -> None:
+def dev(*, port: Port = 8470, data_dir: Path = Path(".narthex")) -> None:
     """Start a server to try things with: a demo application, a playground, and one link to open.
 
     Parameters
     ----------
-    port: The port to listen on; another one is taken when it is busy.
+    port: The port to listen on; another one is taken when it is busy, and any for 0.
     data_dir: Where the demo keeps its data between starts.
     """
     from narthex import serving

@@ -1,7 +1,10 @@
 """Running the server: sockets, worker processes, and the demo."""
 
+# ruff: noqa: T201 - the demo says a few words on the terminal, before and after logs are of use.
+
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -40,12 +43,12 @@ def serve(settings: Settings) -> None:
 
 
 def serve_dev(*, port: int, data_dir: Path) -> None:
-    """Start the demo: see `narthex.playground`."""
+    """Start the demo and its playground, on the loopback only; `narthex.playground` says what they are."""
     from narthex.playground import demo
 
     listening, actual = _listening_near(port)
-    if actual != port:
-        print(f"Port {port} is taken, so this is port {actual}.")  # noqa: T201 - the start's own words
+    if actual != port and port != 0:
+        print(f"Port {port} is taken, so this is port {actual}.")
     settings = read_settings(
         {
             "NARTHEX_DATA_DIR": str(data_dir),
@@ -55,8 +58,29 @@ def serve_dev(*, port: int, data_dir: Path) -> None:
         }
     )
     house.configure_logs(settings.log_level)
-    app: ASGIApp = demo.prepared(settings, port=actual)
-    _run(uvicorn.Server(_config(app)), listening)
+    prepared = demo.prepared(settings, port=actual)
+    if prepared.remark:
+        print(prepared.remark)
+    ready = (
+        f"Narthex is ready: {settings.public_url}{demo.PATH}\n"
+        f"It keeps its data in {data_dir}. Press Ctrl-C to stop it; the data stays."
+    )
+    # Ctrl-C is how a demo ends: uvicorn hands it on when all requests are answered.
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(_Announced(_config(prepared.app), ready), *listening)
+
+
+class _Announced(uvicorn.Server):
+    """A server that says when it answers, and not before."""
+
+    def __init__(self, config: uvicorn.Config, words: str) -> None:
+        super().__init__(config)
+        self._words = words
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._words, flush=True)
 
 
 def _config(app: ASGIApp | str, **more: bool | int) -> uvicorn.Config:
@@ -75,8 +99,8 @@ def _config(app: ASGIApp | str, **more: bool | int) -> uvicorn.Config:
     )
 
 
-def _run(server: uvicorn.Server, listening: socket.socket) -> None:
-    server.run(sockets=[listening])
+def _run(server: uvicorn.Server, *listening: socket.socket) -> None:
+    server.run(sockets=list(listening))
     if not server.started:
         raise SystemExit(1)
 
@@ -94,12 +118,28 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _listening_near(port: int) -> tuple[socket.socket, int]:
-    """The port, or the next that is free."""
+def _listening_near(port: int) -> tuple[list[socket.socket], int]:
+    """The port, or the next that is free; on both loopback addresses, for `localhost` may mean either."""
     for candidate in (*range(port, min(port + 10, 65_536)), 0):
         try:
-            listening = _listening("127.0.0.1", candidate)
+            first = _listening("127.0.0.1", candidate)
         except AddressTaken:
             continue
-        return listening, listening.getsockname()[1]
+        actual: int = first.getsockname()[1]
+        try:
+            return [first, _listening("::1", actual)] if _has_ipv6_loopback() else [first], actual
+        except AddressTaken:
+            # Browsers try ::1 first, so they would reach the other program under our name.
+            first.close()
     raise AddressTaken(f"no port near {port} is free")
+
+
+def _has_ipv6_loopback() -> bool:
+    if not socket.has_ipv6:
+        return False
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True

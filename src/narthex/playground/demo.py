@@ -1,0 +1,115 @@
+"""The demo application: made at the first start, found again at every later one."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+from uuid import UUID
+
+from starlette.types import ASGIApp
+
+from narthex import main as house
+from narthex.adapters.sql import migrate
+from narthex.base.errors import Unavailable
+from narthex.http.app import create_app
+from narthex.http.environment import Environment
+from narthex.playground.app import PATH, Demo, Playground
+from narthex.playground.key_file import DemoKeys, read_keys, write_keys
+from narthex.ports.changes import AddApiKey
+from narthex.ports.records import Application, ApplicationSettings, KeyKind
+from narthex.settings import Settings
+from narthex.usecases.application import add_origins, create_application, keep_key, key_mac
+from narthex.usecases.call import OperatorCall
+
+__all__ = ["PATH", "prepared"]
+
+APP_ID = "demo"
+KEY_FILE = "demo.json"
+
+
+class DataDirUnusable(Unavailable):
+    """The directory for the demo's data cannot be made or written."""
+
+    code = "data-dir-unusable"
+    advice = "choose another one with `narthex dev --data-dir PATH`"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A playground that is ready to be served, and what its first words should say."""
+
+    app: ASGIApp
+    remark: str | None
+
+
+def prepared(settings: Settings, *, port: int) -> Prepared:
+    """Bring the database up to date, find or make the demo application, and join the playground to the server.
+
+    Raises:
+        DataDirUnusable, KeyFileUnusable, StoreUnavailable, MasterKeyDiffers, MasterKeyUnusable.
+    """
+    _make_data_dir(settings)
+    keys, remark = asyncio.run(_seeded(settings))
+    demo = Demo(port=port, app_id=APP_ID, keys=keys, key_file=settings.data_dir / KEY_FILE)
+
+    def joined(env: Environment) -> ASGIApp:
+        return Playground(create_app(env), demo, public_url=env.public_url)
+
+    return Prepared(app=house.Server(settings, joined), remark=remark)
+
+
+def _make_data_dir(settings: Settings) -> None:
+    ignored = settings.data_dir / ".gitignore"
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if not ignored.exists():
+            # The directory holds keys, and stands where people keep their own code.
+            ignored.write_text("*\n", encoding="utf-8")
+    except OSError as e:
+        raise DataDirUnusable(f"nothing can be kept in `{settings.data_dir}`: {e.strerror}") from e
+
+
+async def _seeded(settings: Settings) -> tuple[DemoKeys, str | None]:
+    await migrate.upgrade(settings.database_url)
+    async with house.operating(settings) as call:
+        keys, remark = await _found_or_made(call, settings)
+        # Another port than last time is another origin.
+        await add_origins(call, APP_ID, [settings.public_url])
+    return keys, remark
+
+
+async def _found_or_made(call: OperatorCall, settings: Settings) -> tuple[DemoKeys, str | None]:
+    path = settings.data_dir / KEY_FILE
+    kept = read_keys(path)
+    application = await call.root.tenant(APP_ID).find_application()
+    if application is None:
+        made = await create_application(call, APP_ID, ApplicationSettings(event_logging=True))
+        keys, remark = DemoKeys(api_key=made.public[0], api_secret=str(made.secret[0])), None
+    elif kept is not None and _open(call, application, kept):
+        return kept, None
+    else:
+        keys = await _add_key_pair(call)
+        remark = f"The demo's keys in {path} were lost or damaged, so it was given new ones."
+    write_keys(path, keys)
+    return keys, remark
+
+
+def _open(call: OperatorCall, application: Application, keys: DemoKeys) -> bool:
+    """Whether both keys are the application's, and neither is locked."""
+    pair = ((KeyKind.PUBLIC, keys.api_key), (KeyKind.SECRET, keys.api_secret))
+    return all(
+        any(
+            key.kind is kind and not key.locked and hmac.compare_digest(key.mac, key_mac(call.keyring, text))
+            for key in application.api_keys
+        )
+        for kind, text in pair
+    )
+
+
+async def _add_key_pair(call: OperatorCall) -> DemoKeys:
+    texts = {kind: f"{APP_ID}:{kind}:{UUID(bytes=call.random(16), version=4).hex}" for kind in KeyKind}
+    kept = (keep_key(kind, text, call.keyring, call.random, call.now) for kind, text in texts.items())
+    await call.root.tenant(APP_ID).commit(*(AddApiKey(key=key) for key in kept))
+    call.directory.forget(APP_ID)
+    return DemoKeys(api_key=texts[KeyKind.PUBLIC], api_secret=texts[KeyKind.SECRET])
