@@ -1,0 +1,467 @@
+"""Whatever is sent, the answer is a problem document with a code: never a 500, never an empty body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from narthex.base.values import from_base64url, to_base64url
+from narthex.http.app import ROUTES
+from narthex.http.body import MOST_NESTING
+from narthex.http.routing import MOST_BODY_BYTES
+from tests.support.application import (
+    MANAGEMENT_KEY,
+    ORIGIN,
+    RP_ID,
+    Application,
+    Ceremonies,
+    HouseInProcess,
+    accepted,
+    problem_of,
+    refused,
+)
+from tests.support.authenticator import Json
+
+pytestmark = pytest.mark.anyio
+
+POSTS = [spec.path for spec in ROUTES if spec.method == "POST"]
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+async def busy(_sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ceremonies]:
+    """One house for many examples: nothing that is refused leaves a trace."""
+    path = tmp_path_factory.mktemp("busy") / "narthex.db"
+    path.write_bytes(_sqlite_template.read_bytes())
+    async with HouseInProcess(f"sqlite:///{path}") as house:
+        ceremonies = Ceremonies(await house.create_application())
+        await ceremonies.register()
+        yield ceremonies
+
+
+def keys_of(application: Application) -> dict[str, str]:
+    return {
+        "ApiKey": application.public_key,
+        "ApiSecret": application.secret_key,
+        "ManagementKey": MANAGEMENT_KEY,
+    }
+
+
+async def post(application: Application, path: str, content: Any, **headers: str) -> Any:
+    url = path.format(app_id="other")
+    sent = {**keys_of(application), **JSON_TYPE, **headers}
+    raw = {name.encode(): value.encode() for name, value in sent.items()}
+    return await application.client.post(url, content=content, headers=raw)
+
+
+# --- bodies ---------------------------------------------------------------------------------------------------------
+
+MALFORMED = {
+    "empty": b"",
+    "blank": b"  \n",
+    "half": b'{"userId": "a',
+    "two documents": b"{}{}",
+    "trailing comma": b'{"userId":"a",}',
+    "comment": b'{/* hello */"userId":"a"}',
+    "single quotes": b"{'userId':'a'}",
+    "byte order mark": b'\xef\xbb\xbf{"userId":"a"}',
+    "utf-16": '{"userId":"a"}'.encode("utf-16"),
+    "latin-1": b'{"userId":"\xe9"}',
+    "cut utf-8": b'{"userId":"\xf0\x9f\x94"}',
+    "surrogate in utf-8": b'{"userId":"\xed\xa0\x80"}',
+    "lone surrogate": b'{"userId":"\\ud800","token":"\\ud800","session":"\\ud800","adminEmail":"\\ud800"}',
+    "raw control character": b'{"userId":"a\nb"}',
+    "array": b"[]",
+    "array of arrays": b"[[1]]",
+    "text": b'"userId"',
+    "number": b"1",
+    "null": b"null",
+    "true": b"true",
+    "infinity": b'{"userId": Infinity}',
+    "not a number": b'{"userId": NaN}',
+    "deep arrays": b'{"userId":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    "deep objects": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    "deep and unclosed": b"[" * 60_000,
+    "deep in an unknown member": b'{"nobody":' + b"[" * MOST_NESTING + b"]" * MOST_NESTING + b"}",
+}
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("body", MALFORMED)
+async def test_a_body_that_is_no_json_object_is_malformed(busy: Ceremonies, path: str, body: str) -> None:
+    refused(await post(busy.application, path, MALFORMED[body]), 400, "malformed_body")
+
+
+@pytest.mark.parametrize("body", [b'{"userId":"a\\u0000b"}', b'{"userId":"\\u0000"}'])
+async def test_a_nul_character_is_refused_by_every_database_alike(busy: Ceremonies, body: bytes) -> None:
+    refused(await post(busy.application, "/signin/generate-token", body), 400, "malformed_body")
+
+
+async def test_what_looks_deep_and_is_not_is_read(busy: Ceremonies) -> None:
+    flat = json.dumps({"userId": "[" * 100 + '\\"{{{{' * 10, "nobody": [[]] * 100}).encode()
+    accepted(await post(busy.application, "/signin/generate-token", flat))
+    nested = b'{"userId":"a","nobody":' + b"[" * (MOST_NESTING - 1) + b"]" * (MOST_NESTING - 1) + b"}"
+    accepted(await post(busy.application, "/signin/generate-token", nested))
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_a_body_that_declares_too_much_is_refused(busy: Ceremonies, path: str) -> None:
+    padded = b'{"nobody":"' + b"a" * MOST_BODY_BYTES + b'"}'
+    refused(await post(busy.application, path, padded), 413, "body_too_large")
+
+
+async def test_a_body_that_grows_too_large_is_refused(busy: Ceremonies) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(MOST_BODY_BYTES // 1024 + 2):
+            yield b"a" * 1024
+
+    refused(await post(busy.application, "/signin/verify", endless()), 413, "body_too_large")
+
+
+async def test_a_body_of_exactly_the_limit_is_read(busy: Ceremonies) -> None:
+    body = b'{"userId":"a"'.ljust(MOST_BODY_BYTES - 1) + b"}"
+    accepted(await post(busy.application, "/signin/generate-token", body))
+
+
+@pytest.mark.parametrize("length", ["-1", "1e9", "٣", "9" * 4_300, ""])
+async def test_a_declared_length_that_is_no_number_is_no_server_error(busy: Ceremonies, length: str) -> None:
+    response = await post(
+        busy.application, "/signin/verify", b"{}", **{"Content-Length": length.encode().decode("latin-1")}
+    )
+    assert response.status_code in (400, 413)
+    problem_of(response)
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    "media_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json", "é"]
+)
+async def test_a_body_must_be_declared_to_be_json(busy: Ceremonies, path: str, media_type: str) -> None:
+    response = await post(busy.application, path, b"{}", **{"Content-Type": media_type})
+    refused(response, 415, "unsupported_media_type")
+
+
+async def test_a_body_without_a_type_is_refused(busy: Ceremonies) -> None:
+    application = busy.application
+    response = await application.client.post("/signin/verify", content=b"{}", headers=keys_of(application))
+    refused(response, 415, "unsupported_media_type")
+
+
+# --- members --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        (-0.0, "0"),
+        (1.5, "1.5"),
+        (1e14, "100000000000000"),
+        (1e300, "1E+300"),
+        (2**63 - 1, str(2**63 - 1)),
+        (-(2**63), str(-(2**63))),
+        (True, "true"),
+        ({"a": [1]}, '{"a":[1]}'),
+        ([], "[]"),
+    ],
+)
+async def test_any_value_is_taken_where_a_text_is_wanted(busy: Ceremonies, value: Any, text: str) -> None:
+    """As the reference takes them: whole numbers in decimal, other numbers as text, the rest as its JSON."""
+    token = accepted(await busy.application.secret("/signin/generate-token", {"userId": value}))["token"]
+    assert text == (await busy.verify(token))["userId"]
+
+
+@pytest.mark.parametrize("number", ["1" * 400, "-" + "9" * 5_000, "1e400", "0." + "1" * 5_000])
+async def test_a_huge_number_is_no_server_error(busy: Ceremonies, number: str) -> None:
+    for path, member in (("/signin/generate-token", "userId"), ("/signin/generate-token", "timeToLive")):
+        response = await post(busy.application, path, f'{{"userId":"a","{member}":{number}}}'.encode())
+        assert response.status_code in (200, 400)
+        if response.status_code == 400:
+            problem_of(response)
+    response = await post(busy.application, POSTS[-1], f'{{"maxUsers":{number}}}'.encode())
+    refused(response, 400, problem_of(response)["errorCode"])
+
+
+@pytest.mark.parametrize("value", ["30", 30, "30 ", 30.0])
+async def test_a_number_may_be_a_text(busy: Ceremonies, value: Any) -> None:
+    response = await busy.application.secret("/signin/generate-token", {"userId": "a", "timeToLive": value})
+    if value == "30 ":
+        refused(response, 400, "malformed_body")
+    else:
+        accepted(response)
+
+
+@pytest.mark.parametrize("value", ["", "x", "0x1f", 1.5, True, [30], {}])
+async def test_another_thing_is_no_number(busy: Ceremonies, value: Any) -> None:
+    response = await busy.application.secret("/signin/generate-token", {"userId": "a", "timeToLive": value})
+    refused(response, 400, "malformed_body")
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "value"),
+    [
+        ("/register/token", "aliases", "a"),
+        ("/register/token", "aliases", {"a": 1}),
+        ("/register/token", "discoverable", "maybe"),
+        ("/register/token", "hints", 5),
+        ("/register/complete", "response", "text"),
+        ("/register/complete", "response", {"response": []}),
+        ("/register/complete", "response", {"response": {"transports": "usb"}}),
+        ("/register/complete", "response", {"clientExtensionResults": 5}),
+        ("/signin/complete", "response", 5),
+        ("/signin/complete", "response", {"response": True}),
+    ],
+)
+async def test_a_member_of_the_wrong_type_is_malformed(busy: Ceremonies, path: str, member: str, value: Any) -> None:
+    body = json.dumps({"userId": "a", "username": "a", member: value}).encode()
+    refused(await post(busy.application, path, body), 400, "malformed_body")
+
+
+def holes(body: Json, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The path of every member at every depth."""
+    found = []
+    for name, value in body.items():
+        found.append((*at, name))
+        if isinstance(value, dict):
+            found += holes(value, (*at, name))
+    return found
+
+
+def replaced(body: Json, path: tuple[str, ...], value: Any) -> Json:
+    if not path:
+        return value  # type: ignore[no-any-return]
+    return body | {path[0]: replaced(body[path[0]], path[1:], value)}
+
+
+@pytest.mark.parametrize("step", ["/register/complete", "/signin/complete"])
+async def test_no_member_of_a_ceremonys_answer_breaks_the_server(busy: Ceremonies, step: str) -> None:
+    """Every member in turn is null, of every type, empty, and rubbish; those that do not matter may."""
+    values: list[Any] = [None, "", "AAAA", "!", "a" * 3_000, 0, 1.5, True, [], [None], {}, {"a": None}]
+    if step == "/register/complete":
+        body = busy.registration_body(await busy.begin_registration(await busy.give_leave("eve")))
+        busy.authenticator.credentials.pop()
+    else:
+        body = busy.sign_in_body(await busy.begin_sign_in())
+    for path in holes(body):
+        for value in values:
+            response = await busy.application.public(step, replaced(body, path, value))
+            assert response.status_code in (200, 400), (path, value, response.text)
+            if response.status_code == 400:
+                problem_of(response)
+
+
+@pytest.mark.parametrize("path", POSTS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+async def test_any_bytes_are_answered(busy: Ceremonies, path: str, content: bytes) -> None:
+    response = await post(busy.application, path, content)
+    assert 400 <= response.status_code < 500
+    problem_of(response)
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def members_of(path: str) -> st.SearchStrategy[Json]:
+    names = [
+        name
+        for spec in ROUTES
+        if spec.path == path and spec.body is not None
+        for name in (field.replace("_", "") for field in spec.body.__struct_fields__)
+    ]
+    return st.dictionaries(st.sampled_from(names), JSON_VALUES)
+
+
+def any_body(paths: list[str]) -> st.SearchStrategy[tuple[str, Json]]:
+    return st.sampled_from(paths).flatmap(lambda path: st.tuples(st.just(path), members_of(path)))
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=any_body([path for path in POSTS if not path.startswith("/admin")]))
+async def test_any_members_are_answered(busy: Ceremonies, asked: tuple[str, Json]) -> None:
+    path, body = asked
+    response = await post(busy.application, path, json.dumps(body).encode())
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        problem_of(response)
+
+
+@pytest.mark.parametrize("header", ["ApiKey", "ApiSecret", "ManagementKey"])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.binary(max_size=300) | st.text(alphabet="demo:pulicsrt0", max_size=60).map(str.encode))
+async def test_any_key_is_answered(busy: Ceremonies, header: str, key: bytes) -> None:
+    path = {"ApiKey": "/signin/begin", "ApiSecret": "/signin/verify", "ManagementKey": "/admin/apps/x/create"}[header]
+    response = await busy.application.client.post(path, json={}, headers=[(header.encode(), key)])
+    refused(response, 401, "key_required")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.binary(max_size=100))
+async def test_any_header_is_answered(busy: Ceremonies, value: bytes) -> None:
+    names = ("traceparent", "user-agent", "cf-ipcountry", "x-forwarded-for", "accept", "origin", "cookie", "host")
+    headers = [(name.encode(), value) for name in names]
+    headers.append((b"apikey", busy.application.public_key.encode()))
+    body = {"origin": ORIGIN, "rpid": RP_ID}
+    accepted(await busy.application.client.post("/signin/begin", json=body, headers=headers))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.text(max_size=40))
+async def test_any_path_is_answered(busy: Ceremonies, path: str) -> None:
+    response = await busy.application.client.get("http://narthex.test/x" + path.encode("utf-8", "ignore").hex())
+    refused(response, 404, "path_not_found")
+    transport = busy.application.client._transport
+    sent: list[Any] = []
+    scope = {"type": "http", "method": "GET", "path": "/" + path, "headers": [], "query_string": b""}
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await transport.app(scope, receive, send)  # type: ignore[attr-defined]
+    assert sent[0]["status"] in (200, 400, 404, 405, 500 if "throw/exception" in path else 400)
+    assert sent[1]["body"]
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+USES = [
+    ("/register/begin", "token", "register_"),
+    ("/register/complete", "session", "session_"),
+    ("/signin/complete", "session", "session_"),
+    ("/signin/verify", "token", "verify_"),
+]
+
+
+async def body_with(busy: Ceremonies, path: str, token: Any) -> Json:
+    """A body that is good but for its token."""
+    page = {"origin": ORIGIN, "rpid": RP_ID}
+    match path:
+        case "/register/complete":
+            options = {"challenge": "AAAA", "user": {"id": "AAAA"}, "rp": {"id": RP_ID}}
+            response = busy.authenticator.register(options, origin=ORIGIN)
+            busy.authenticator.credentials.pop()
+            return {"session": token, "response": response, **page}
+        case "/signin/complete":
+            return {
+                "session": token,
+                "response": busy.authenticator.sign_in({"challenge": "AAAA", "rpId": RP_ID}, origin=ORIGIN),
+                **page,
+            }
+        case _:
+            return {"token": token, **page}
+
+
+async def use(busy: Ceremonies, path: str, token: Any) -> Any:
+    body = await body_with(busy, path, token)
+    return await post(busy.application, path, json.dumps(body).encode())
+
+
+async def good_token(busy: Ceremonies, path: str) -> str:
+    match path:
+        case "/register/begin":
+            return await busy.give_leave("eve")
+        case "/register/complete":
+            return (await busy.begin_registration(await busy.give_leave("eve"))).session
+        case "/signin/complete":
+            return (await busy.begin_sign_in()).session
+        case _:
+            return await busy.sign_in()
+
+
+@pytest.mark.parametrize(("path", "member", "prefix"), USES)
+@pytest.mark.parametrize("token", [None, "", [], {}])
+async def test_a_token_is_asked_for_by_its_prefix(
+    busy: Ceremonies, path: str, member: str, prefix: str, token: Any
+) -> None:
+    response = await use(busy, path, token)
+    if token in ([], {}):
+        refused(response, 400, "invalid_token")
+    else:
+        assert prefix in refused(response, 400, "missing_token")["title"]
+
+
+@pytest.mark.parametrize(("path", "member", "prefix"), USES)
+async def test_a_token_of_another_kind_is_refused(busy: Ceremonies, path: str, member: str, prefix: str) -> None:
+    """By its prefix, and by what was sealed when the prefix is exchanged."""
+    for other, _, other_prefix in USES:
+        if other == path:
+            continue
+        token = await good_token(busy, other)
+        refused(await use(busy, path, token), 400, "invalid_token")
+        refused(await use(busy, path, prefix + token.removeprefix(other_prefix)), 400, "invalid_token")
+
+
+@pytest.mark.parametrize(("path", "member", "prefix"), USES)
+@pytest.mark.parametrize("rest", ["", "A", "AAAA", "!", "a+b/", "é", "AAA=", "\U0001f511", "A" * 20_000])
+async def test_rubbish_behind_a_prefix_has_its_own_code(
+    busy: Ceremonies, path: str, member: str, prefix: str, rest: str
+) -> None:
+    refused(await use(busy, path, prefix + rest), 400, "invalid_token_format")
+
+
+@pytest.mark.parametrize("text", ["x", "register", "verify-abc", " verify_abc", "0123456789abcdef", "é"])
+async def test_a_token_without_the_prefix_is_quoted_by_its_first_ten_characters(busy: Ceremonies, text: str) -> None:
+    title = refused(await use(busy, "/signin/verify", text), 400, "invalid_token")["title"]
+    assert text[:10] in title
+    assert "abcdef" not in title
+
+
+async def test_the_prefix_counts_in_any_case(busy: Ceremonies) -> None:
+    token = await busy.sign_in()
+    await busy.verify("VERIFY_" + token.removeprefix("verify_"))
+    refused(await busy.ask_verify(token), 400, "token_already_used")
+
+
+@pytest.mark.parametrize(("path", "member", "prefix"), USES)
+async def test_a_token_altered_at_any_byte_is_refused(busy: Ceremonies, path: str, member: str, prefix: str) -> None:
+    """CVE-2026-27840: nor does one that was cut short or made longer count."""
+    token = await good_token(busy, path)
+    raw = from_base64url(token.removeprefix(prefix))
+    altered = [raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :] for at in range(len(raw))]
+    altered += [raw[:length] for length in range(len(raw))]
+    altered += [raw + b"\0", b"\0" + raw, raw + raw]
+    for each in altered:
+        response = await use(busy, path, prefix + to_base64url(each))
+        assert 400 == response.status_code
+        assert problem_of(response)["errorCode"] in ("invalid_token", "invalid_token_format")
+
+
+@pytest.mark.parametrize("extra", ["=", "A", "\n", " ", "\\u0000"])
+async def test_a_token_has_one_spelling(busy: Ceremonies, extra: str) -> None:
+    token = await busy.sign_in()
+    response = await post(busy.application, "/signin/verify", f'{{"token":"{token}{extra}"}}'.encode())
+    assert 400 == response.status_code
+    problem_of(response)
+    await busy.verify(token)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prefix=st.sampled_from(["verify_", "register_", "session_", "VERIFY_", ""]),
+    rest=st.text(max_size=60) | st.binary(max_size=80).map(to_base64url),
+)
+async def test_any_text_is_a_token_of_nobody(busy: Ceremonies, prefix: str, rest: str) -> None:
+    response = await busy.ask_verify(prefix + rest)
+    assert 400 == response.status_code
+    assert problem_of(response)["errorCode"] in (
+        "invalid_token",
+        "invalid_token_format",
+        "missing_token",
+        "malformed_body",
+    )
