@@ -7,13 +7,12 @@ import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from narthex import main as house
 from narthex.adapters.sql import migrate, open_store
 from narthex.adapters.system import SystemClock
 from narthex.base.errors import Refusal
-from narthex.settings import Settings
+from narthex.settings import Settings, is_local
 
 _RELEASED_AT = datetime(2026, 11, 21, tzinfo=UTC)
 _SHORTEST_MANAGEMENT_KEY = 24
@@ -98,9 +97,8 @@ def _clock() -> Finding:
 
 
 def _public_url(settings: Settings) -> Finding:
-    parts = urlsplit(settings.public_url)
-    local = parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost")
-    if parts.scheme == "http" and not local:
+    local = is_local(settings.public_url)
+    if settings.public_url.startswith("http://") and not local:
         words = f"`{settings.public_url}` is not https: browsers offer passkeys only over https or on localhost"
         return Finding("public URL", False, words)
     if local:

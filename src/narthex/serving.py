@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import socket
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from narthex import main as house
 from narthex.base.errors import Unavailable
-from narthex.settings import Settings, read_settings
+from narthex.settings import Settings, is_local, read_settings
 
 _GRACE_S = 20
 _log = structlog.get_logger("narthex")
@@ -30,8 +30,8 @@ class AddressTaken(Unavailable):
 def serve(settings: Settings) -> None:
     """Answer until told to stop. Requests under way are finished first."""
     listening = _listening(settings.listen_host, settings.listen_port)
-    if settings.public_url.startswith("http://") and settings.management_key:
-        _log.warning("the public URL is not https: passkeys work on localhost only", public_url=settings.public_url)
+    if is_local(settings.public_url):
+        _log.warning("the public URL works on this machine only: set NARTHEX_PUBLIC_URL for any other use")
     _log.info("listening", address=f"{settings.listen_host}:{settings.listen_port}", public_url=settings.public_url)
     config = _config("narthex.main:from_environment", factory=True, workers=settings.workers)
     if settings.workers == 1:
@@ -65,9 +65,7 @@ def serve_dev(*, port: int, data_dir: Path) -> None:
         f"Narthex is ready: {settings.public_url}{demo.PATH}\n"
         f"It keeps its data in {data_dir}. Press Ctrl-C to stop it; the data stays."
     )
-    # Ctrl-C is how a demo ends: uvicorn hands it on when all requests are answered.
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(_Announced(_config(prepared.app), ready), *listening)
+    _run(_Announced(_config(prepared.app), ready), *listening)
 
 
 class _Announced(uvicorn.Server):
@@ -100,6 +98,10 @@ def _config(app: ASGIApp | str, **more: bool | int) -> uvicorn.Config:
 
 
 def _run(server: uvicorn.Server, *listening: socket.socket) -> None:
+    # When all is answered, uvicorn raises the signal that stopped it once more, for whoever listened before. A stop
+    # that was asked for is no failure: the process ends with status 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=list(listening))
     if not server.started:
         raise SystemExit(1)

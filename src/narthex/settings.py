@@ -186,6 +186,12 @@ def read_settings(environment: Mapping[str, str], *, config: Path | None = None)
     return _settled(values)
 
 
+def is_local(public_url: str) -> bool:
+    """Whether an address works on this machine only: browsers offer passkeys there without https."""
+    host = urlsplit(public_url).hostname or ""
+    return host == "localhost" or host.endswith(".localhost")
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: most likely a slip of the pen."""
     known = {row.variable for row in SETTINGS} | {CONFIG}
