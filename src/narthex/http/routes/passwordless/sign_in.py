@@ -104,7 +104,7 @@ class VerifiedAnswer(Answer):
     user_id: Annotated[str, told("The user who owns the passkey.", "user-1")]
     timestamp: Annotated[str, told("When the sign-in happened, UTC.", "2026-01-02T03:04:05.123456Z")]
     rp_id: Annotated[str | None, told("The relying party id of the ceremony.", "example.com")]
-    rpid: Annotated[str | None, told("The same, in the spelling that some SDKs read.", "example.com")]
+    rpid: Annotated[str, told("The same, in the spelling that some SDKs read; empty without one.", "example.com")]
     origin: Annotated[str, told("The page of the ceremony; empty without one.", "https://example.com")]
     device: Annotated[str, told("Browser and system, as the browser says.", "Chrome, Windows 10")]
     country: Annotated[str, told("Two letters, where a trusted proxy told them.", "SE")]
@@ -207,7 +207,7 @@ def verified_json(token: VerifyToken) -> VerifiedAnswer:
         user_id=token.user_id,
         timestamp=instant_z(token.timestamp),
         rp_id=token.rp_id,
-        rpid=token.rp_id,
+        rpid=token.rp_id or "",
         origin=token.origin or "",
         device=token.device or "",
         country=token.country or "",
