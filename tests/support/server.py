@@ -102,9 +102,7 @@ def running_server(
         environment |= {f"NARTHEX_{name.upper()}": str(value) for name, value in given.items()}
         with (data_dir / "log").open("wb") as log:
             process = subprocess.Popen([NARTHEX, "serve"], env=environment, stdout=log, stderr=log)
-        server = RunningServer(
-            f"http://127.0.0.1:{port}", str(given["management_key"]), process, data_dir, environment
-        )
+        server = RunningServer(f"http://127.0.0.1:{port}", str(given["management_key"]), process, data_dir, environment)
         try:
             _wait_until_healthy(server)
             yield server
