@@ -1,0 +1,38 @@
+"""A server on each database, an application on it, and a page with a visitor."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.ceremonies import Page
+from tests.support.server import AppKeys, RunningServer, running_server
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server on an empty database, once of each kind; it makes the tables itself."""
+    with running_server(_database_url(request, tmp_path_factory.mktemp("acceptance"))) as running:
+        yield running
+
+
+def _database_url(request: pytest.FixtureRequest, directory: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{directory / 'narthex.db'}"
+    url: str = request.getfixturevalue("postgres_cluster").create_database(f"acceptance_{next(_numbers)}")
+    return url
+
+
+@pytest.fixture
+def app(server: RunningServer) -> AppKeys:
+    return server.create_app(f"acceptance{next(_numbers)}")
+
+
+@pytest.fixture
+def page(server: RunningServer, app: AppKeys) -> Page:
+    return Page(server.base_url, app.public)
