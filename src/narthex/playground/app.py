@@ -40,6 +40,8 @@ class Demo:
     app_id: str
     keys: DemoKeys
     key_file: Path
+    command: str
+    """How the person calls Narthex's command line for the same data."""
 
 
 class Playground:
@@ -55,6 +57,7 @@ class Playground:
                 "appId": demo.app_id,
                 "apiKey": demo.keys.api_key,
                 "keyFile": str(demo.key_file),
+                "command": demo.command,
             }
         )
         self._acts: dict[str, Callable[[bytes], Awaitable[object]]] = {
@@ -77,7 +80,7 @@ class Playground:
         objection = objection_to_host(request.headers, self._hosts)
         if objection is not None:
             return _refused(403, objection)
-        path = request.url.path.rstrip("/")
+        path = request.scope["path"].rstrip("/")
         act = self._acts.get(path)
         if request.method != ("GET" if act is None else "POST") and (act is not None or request.method != "HEAD"):
             return _refused(405, "The playground does not take this method here.")

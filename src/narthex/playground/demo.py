@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from starlette.types import ASGIApp
@@ -51,12 +56,25 @@ def prepared(settings: Settings, *, port: int) -> Prepared:
     """
     _make_data_dir(settings)
     keys, remark = asyncio.run(_seeded(settings))
-    demo = Demo(port=port, app_id=APP_ID, keys=keys, key_file=settings.data_dir / KEY_FILE)
+    demo = Demo(
+        port=port, app_id=APP_ID, keys=keys, key_file=settings.data_dir / KEY_FILE, command=_command(settings.data_dir)
+    )
 
     def joined(env: Environment) -> ASGIApp:
         return Playground(create_app(env), demo, public_url=env.public_url)
 
     return Prepared(app=house.Server(settings, joined), remark=remark)
+
+
+def _command(data_dir: Path) -> str:
+    """What to type to reach the same data from the same shell.
+
+    >>> _command(Path("elsewhere")).startswith("NARTHEX_DATA_DIR=elsewhere ")
+    True
+    """
+    program = "narthex" if shutil.which("narthex") else os.path.relpath(sys.argv[0])
+    setting = "" if data_dir == Path(".narthex") else f"NARTHEX_DATA_DIR={shlex.quote(str(data_dir))} "
+    return setting + shlex.quote(program)
 
 
 def _make_data_dir(settings: Settings) -> None:

@@ -50,13 +50,13 @@ export async function isAutofillSupported() {
 }
 
 /** Make a passkey. Resolves to what the backend verified. */
-export async function register(config, record, { nickname, ...wanted }) {
+export async function register(config, record, { nickname, signal, ...wanted }) {
   const { token } = await call(record, STEPS.registerToken, () => callBackend("register-token", wanted));
   const begun = await call(record, STEPS.registerBegin, () =>
     callPublic(config, "/register/begin", { token, ...page() }),
   );
   const credential = await ask(record, STEPS.create, begun.data, () =>
-    navigator.credentials.create({ publicKey: creationOptions(begun.data) }),
+    navigator.credentials.create({ publicKey: creationOptions(begun.data), signal }),
   );
   const completed = await call(record, STEPS.registerComplete, () =>
     callPublic(config, "/register/complete", {
@@ -71,12 +71,12 @@ export async function register(config, record, { nickname, ...wanted }) {
 
 /**
  * Sign in. `who` is {} for whichever passkey is chosen, or { alias }, or { userId }; `purpose` is for step-up;
- * `expected` is what the backend will compare.
+ * `expected` is what the backend will compare; `signal` ends the waiting for the device.
  */
-export async function signIn(config, record, { who = {}, purpose, expected }) {
+export async function signIn(config, record, { who = {}, purpose, expected, signal }) {
   const begun = await call(record, STEPS.signinBegin, () => beginSignIn(config, who, purpose));
   const credential = await ask(record, STEPS.get, begun.data, () =>
-    navigator.credentials.get({ publicKey: requestOptions(begun.data) }),
+    navigator.credentials.get({ publicKey: requestOptions(begun.data), signal }),
   );
   return completeSignIn(config, record, begun, credential, expected);
 }
@@ -97,7 +97,7 @@ export async function offerAutofill(config, signal) {
   });
   return async (record, expected) => {
     await call(record, STEPS.signinBegin, () => exchange);
-    await ask(record, STEPS.get, begun.data, () => credential);
+    record.step(STEPS.get).answered({ options: begun.data, credential, took_ms: null });
     return completeSignIn(config, record, begun, credential, expected);
   };
 }
@@ -116,7 +116,7 @@ const ENDINGS = {
     title: "Stopped",
     words: "The prompt was closed, or its time ran out, or no passkey fits. Nothing was changed; try again when you like.",
   },
-  AbortError: { tone: "calm", title: "Stopped", words: "Another request took its place. Nothing was changed." },
+  AbortError: { tone: "calm", title: "Stopped", words: "You stopped waiting. Nothing was changed; try again when you like." },
   InvalidStateError: {
     tone: "good",
     title: "This device already has one",

@@ -42,3 +42,25 @@ export function announce(text) {
   region.textContent = "";
   requestAnimationFrame(() => (region.textContent = text));
 }
+
+/** Leaves that lie in one place: a row of buttons, each of which opens its leaf and shuts the others. */
+export function leaves(all, opened = -1) {
+  const panels = all.map(([, content], index) => el("div", { hidden: index !== opened }, content));
+  const buttons = all.map(([name], index) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: "leaf",
+        "aria-expanded": String(index === opened),
+        onclick() {
+          const open = panels[index].hidden;
+          panels.forEach((panel, other) => (panel.hidden = !(open && other === index)));
+          buttons.forEach((button, other) => button.setAttribute("aria-expanded", String(open && other === index)));
+        },
+      },
+      name,
+    ),
+  );
+  return el("div", { class: "leaves" }, el("div", { class: "leaf-row" }, buttons), panels);
+}

@@ -68,8 +68,8 @@ class Page {
       authenticatorType: data.get("authenticatorType"),
       discoverable: data.get("discoverable") === "on",
     };
-    return this.perform("register", "Make a passkey", async (record) => {
-      const { verified, checks } = await register(this.config, record, wanted);
+    return this.perform("register", "Make a passkey", async (record, signal) => {
+      const { verified, checks } = await register(this.config, record, { ...wanted, signal });
       names.keep(verified.userId, username);
       byId("alias").value = username;
       return { verified, checks, title: "Made", who: `${username} has a passkey.` };
@@ -77,25 +77,24 @@ class Page {
   }
 
   signIn() {
-    return this.perform("sign-in", "Sign in with a passkey", (record) =>
-      signIn(this.config, record, { expected: SIGN_IN }).then((found) => this.signedIn(found)),
+    return this.perform("sign-in", "Sign in with a passkey", (record, signal) =>
+      signIn(this.config, record, { expected: SIGN_IN, signal }).then((found) => this.signedIn(found)),
     );
   }
 
   signInByName(data) {
     const alias = tidy(data.get("username"));
-    return this.perform("sign-in", "Sign in by name", (record) =>
-      signIn(this.config, record, { who: { alias }, expected: { ...SIGN_IN, username: alias } }).then((found) =>
-        this.signedIn(found),
-      ),
+    const asked = { who: { alias }, expected: { ...SIGN_IN, username: alias } };
+    return this.perform("sign-in", "Sign in by name", (record, signal) =>
+      signIn(this.config, record, { ...asked, signal }).then((found) => this.signedIn(found)),
     );
   }
 
   stepUp() {
     const { userId, name } = this.subject;
     const asked = { who: { userId }, purpose: "step-up", expected: { ...SIGN_IN, purpose: "step-up", userId } };
-    return this.perform("step-up", "Step up", async (record) => ({
-      ...(await signIn(this.config, record, asked)),
+    return this.perform("step-up", "Step up", async (record, signal) => ({
+      ...(await signIn(this.config, record, { ...asked, signal })),
       title: "Stepped up",
       who: `It is still ${name}.`,
     }));
@@ -119,9 +118,11 @@ class Page {
     this.setBusy(section, true);
     await this.disarmAutofill();
     const record = this.timeline.begin(title);
-    this.say(section, "Under way…");
+    showBeside(record.element);
+    const controller = new AbortController();
+    this.say(section, "Under way…", stopButton(controller));
     try {
-      const ended = await ceremony(record);
+      const ended = await ceremony(record, controller.signal);
       record.verified(ended);
       this.say(section, ended.checks.every((check) => check.holds) ? ended.who : "Your backend stopped it.");
     } catch (error) {
@@ -138,8 +139,7 @@ class Page {
 
   setBusy(section, busy) {
     this.busy = busy;
-    document.body.toggleAttribute("data-busy", busy);
-    byId(`${section}-section`).toggleAttribute("aria-busy", busy);
+    byId(`${section}-section`).toggleAttribute("data-busy", busy);
     for (const button of document.querySelectorAll("form button[type=submit]")) {
       const shut = busy || (button.id === "step-up-button" && !this.subject);
       if (shut) button.setAttribute("aria-disabled", "true");
@@ -147,8 +147,8 @@ class Page {
     }
   }
 
-  say(section, words) {
-    byId(`${section}-status`).textContent = words;
+  say(section, words, then = el("a", { href: "#record-title" }, "See the steps")) {
+    byId(`${section}-status`).replaceChildren(words, " ", then);
   }
 
   showEmptiness() {
@@ -224,6 +224,18 @@ async function forgetUnknown(record, problem) {
   } catch (error) {
     console.debug("the browser did not take the signal", error);
   }
+}
+
+/** Some devices are elsewhere, and some prompts go unseen: nobody has to wait for the time limit. */
+function stopButton(controller) {
+  return el("button", { type: "button", class: "quiet", onclick: () => controller.abort() }, "Stop waiting");
+}
+
+/** Where the record stands beside the forms, keep its newest entry in sight. */
+function showBeside(element) {
+  if (!matchMedia("(min-width: 60rem)").matches || element.getBoundingClientRect().top >= 0) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
 }
 
 function notice(title, ...content) {

@@ -1,12 +1,10 @@
 // The plan at the top: where the ceremony is, and what goes on there.
 
-const ROOMS = ["device", "browser", "narthex", "app"];
-const AT_REST = { device: "keeps the key", browser: "this page", narthex: "checks", app: "holds the session" };
-
 export class Plan {
   constructor(element) {
     this.element = element;
-    this.reset();
+    this.rooms = Array.from(element.querySelectorAll("[data-room]"));
+    this.atRest = this.rooms.map((room) => room.querySelector("span").textContent);
   }
 
   /** Light one room, and say what goes on in it. */
@@ -24,16 +22,16 @@ export class Plan {
   }
 
   reset() {
-    for (const room of ROOMS) {
-      const element = this.element.querySelector(`[data-room="${room}"]`);
-      element.classList.remove("lit");
-      element.querySelector("span").textContent = AT_REST[room];
-    }
+    this.rooms.forEach((room, index) => {
+      room.classList.remove("lit");
+      room.querySelector("span").textContent = this.atRest[index];
+    });
+    this.element.dataset.door = "shut";
   }
 
-  light(room, words) {
-    const element = this.element.querySelector(`[data-room="${room}"]`);
-    element.classList.add("lit");
-    element.querySelector("span").textContent = words;
+  light(name, words) {
+    const room = this.rooms.find((each) => each.dataset.room === name);
+    room.classList.add("lit");
+    room.querySelector("span").textContent = words;
   }
 }

@@ -1,8 +1,8 @@
 // The record: one article for each ceremony, one list item for each step, written as they happen.
 
 import { mobilityOf } from "./authenticator-data.js";
-import { curlOf } from "./curl.js";
-import { codeBlock, copyButton, el } from "./dom.js";
+import { curlOf, quoted, SECRET_VARIABLE } from "./curl.js";
+import { codeBlock, copyButton, el, leaves } from "./dom.js";
 import { inspected, optionsBlock, readAnswer } from "./inspection.js";
 
 export const ACTORS = { device: "Your device", browser: "Browser", narthex: "Narthex", app: "Your backend" };
@@ -15,8 +15,9 @@ export class Timeline {
     this.onchange = onchange;
   }
 
-  /** Begin the record of a ceremony, above the earlier ones. */
+  /** Begin the record of a ceremony, above the earlier ones, which fold to their results. */
   begin(title) {
+    for (const steps of this.list.querySelectorAll("article > details")) steps.open = false;
     const record = new Record(title, this);
     this.list.prepend(record.element);
     this.onchange();
@@ -46,7 +47,7 @@ class Record {
         { "data-tone": "busy" },
         el("header", {}, el("h3", {}, title), this.state, el("time", {}, time)),
         this.result,
-        this.steps,
+        el("details", { open: true }, el("summary", {}, "Step by step"), this.steps),
       ),
     );
   }
@@ -132,9 +133,11 @@ class Step {
       el("span", { class: `status ${fine ? "holds" : "fails"}` }, `${fine ? "✓" : "✗"} ${response.status}`),
     );
     this.body.append(
-      folded("Request", message(request), request.headers.ApiSecret && secretNote(this.record.config)),
-      folded("Response", message(response)),
-      folded("curl", ...curlBlock(this.record.config, request)),
+      leaves([
+        ["Request", [message(request), request.headers.ApiSecret && secretNote(this.record.config)]],
+        ["Response", [message(response)]],
+        ["curl", curlBlock(this.record.config, request)],
+      ]),
     );
   }
 
@@ -145,9 +148,8 @@ class Step {
       el("code", {}, `navigator.credentials.${this.verb}()`),
       el("span", { class: "status holds" }, this.verb === "get" ? "✓ signed" : "✓ made"),
     );
-    const answer = folded("What the device answered, decoded");
-    answer.open = true;
-    this.body.append(folded("Options", optionsBlock(options, this.verb)), answer);
+    const answer = el("div");
+    this.body.append(leaves([["Options", [optionsBlock(options, this.verb)]], ["Answer, decoded", [answer]]], 1));
     try {
       this.record.answer = { flags: readAnswer(credential).data.flags };
       answer.append(...(await inspected(options, credential)));
@@ -169,10 +171,6 @@ class Step {
   }
 }
 
-function folded(title, ...content) {
-  return el("details", {}, el("summary", {}, title), ...content);
-}
-
 function message({ status, method, path, headers, body }) {
   const first = method ? `${method} ${path}` : `${status}`;
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
@@ -188,7 +186,7 @@ function curlBlock(config, request) {
   const command = curlOf(config.apiUrl, request);
   const note = request.headers.ApiSecret && [
     "Set it first: ",
-    el("code", {}, `API_SECRET=$(sed -n 's/.*"apiSecret": "\\(.*\\)".*/\\1/p' ${config.keyFile})`),
+    el("code", {}, `${SECRET_VARIABLE}=$(sed -n 's/.*"apiSecret": "\\(.*\\)".*/\\1/p' ${quoted(config.keyFile)})`),
   ];
   return [codeBlock(command, "curl command"), copyButton(() => command, "Copy command"), note && el("p", { class: "remark" }, note)];
 }
