@@ -1,8 +1,6 @@
 // A customer's backend with the official Node SDK, unmodified. Reads one JSON object on standard input,
 // {baseUrl, secret, calls: [[method, ...arguments], ...]}, and prints what each call gave: {value} or {refusal}.
-import { createRequire } from "node:module";
-
-const { ApiException, PasswordlessClient } = createRequire(import.meta.url)("@passwordlessdev/passwordless-nodejs");
+import { ApiException, PasswordlessClient } from "@passwordlessdev/passwordless-nodejs";
 
 const chunks = [];
 for await (const chunk of process.stdin) chunks.push(chunk);
