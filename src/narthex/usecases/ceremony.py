@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.ports.changes import AddEvent, Change, NonceSpent, SpendNonce
@@ -49,8 +50,10 @@ def expected_origin(call: Call, origin: str | None) -> str:
     """
     if not origin or not origin.strip():
         raise OriginRequired("origin is required")
-    canonical = canonical_origin(origin)
     allowed = call.application.settings.origins
+    if origin in allowed:
+        return origin  # What stands on the list is canonical already.
+    canonical = canonical_origin(origin)
     if allowed and canonical not in allowed:
         raise OriginNotAllowed(
             f"origin {quoted(canonical)} is not on the application's list of origins",
@@ -68,10 +71,16 @@ def expected_rp_id(call: Call, rp_id: str | None) -> str:
     if not rp_id:
         raise RpIdRequired("rpid is required")
     domain = parse_rp_id(rp_id)
-    web_origins = [origin for origin in call.application.settings.origins if is_web_origin(origin)]
-    if web_origins and not any(is_rp_id_of(domain, origin) for origin in web_origins):
+    if not _covers_any(domain, call.application.settings.origins):
         raise RpIdRefused(f"rp id `{domain}` covers none of the application's origins")
     return domain
+
+
+@lru_cache(maxsize=1024)
+def _covers_any(rp_id: str, origins: tuple[str, ...]) -> bool:
+    """Whether a web origin of the list lies under the rp id; a list without web origins asks for nothing."""
+    web_origins = [origin for origin in origins if is_web_origin(origin)]
+    return not web_origins or any(is_rp_id_of(rp_id, origin) for origin in web_origins)
 
 
 async def refuse_ceremony(
