@@ -432,7 +432,7 @@ async def test_a_token_made_by_hand_verifies_without_a_null_where_sdks_break_on_
         "userId": "nobody yet",
         "timestamp": "2026-03-04T05:06:07.891011Z",
         "rpId": None,
-        "rpid": None,
+        "rpid": "",
         "origin": "",
         "device": "",
         "country": "",

@@ -45,6 +45,8 @@ _ACQUIRE_TIMEOUT_S: Final = 5.0
 _COMMAND_TIMEOUT_S: Final = 10.0
 _ATTEMPTS: Final = 5
 
+# After an error of these severities the server hangs up, and the connection learns of it only in a moment.
+_LAST_WORDS: Final = ("FATAL", "PANIC")
 # SQLSTATE classes that mean "not now" (PostgreSQL manual, appendix A): connection, authorization, catalog name,
 # resources, operator intervention, system, internal; and a server that became a read-only standby.
 _AWAY: Final = ("08", "28", "3D", "53", "57", "58", "XX", "25006")
@@ -127,7 +129,8 @@ class PostgresEngine:
                 if e.sqlstate not in _AGAIN:
                     raise _translated(e) from e
                 lost = e
-            except (OSError, asyncpg.InterfaceError) as e:
+            except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
+                # The last of them is what asyncpg says of a connection that lay idle when the server shut down.
                 raise unavailable(e) from e
         raise unavailable(lost) from lost
 
@@ -135,8 +138,11 @@ class PostgresEngine:
         connection = await self._pool.acquire()
         try:
             result = await act(connection)
-        except (asyncpg.PostgresError, StepRefused, ValueError):
-            self._pool.release(connection)
+        except (asyncpg.PostgresError, StepRefused, ValueError) as e:
+            if getattr(e, "severity_en", None) in _LAST_WORDS:
+                self._pool.drop(connection)
+            else:
+                self._pool.release(connection)
             raise
         except BaseException:
             # Cancelled, timed out or cut off: what the connection is doing is not known.
