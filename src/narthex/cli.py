@@ -59,8 +59,10 @@ def dev(*, port: Port = 8470, data_dir: Path = Path(".narthex")) -> None:
 
     Parameters
     ----------
-    port: The port to listen on; another one is taken when it is busy, and any for 0.
-    data_dir: Where the demo keeps its data between starts.
+    port
+        The port to listen on; when it is busy another one is taken, and for 0 any that is free.
+    data_dir
+        Where the demo keeps its data between starts.
     """
     from narthex import serving
 

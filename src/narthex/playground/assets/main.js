@@ -90,10 +90,11 @@ class Page {
     );
   }
 
-  stepUp() {
+  async stepUp() {
+    if (!this.subject) return;
     const { userId, name } = this.subject;
     const asked = { who: { userId }, purpose: "step-up", expected: { ...SIGN_IN, purpose: "step-up", userId } };
-    return this.perform("step-up", "Step up", async (record, signal) => ({
+    await this.perform("step-up", "Step up", async (record, signal) => ({
       ...(await signIn(this.config, record, { ...asked, signal })),
       title: "Stepped up",
       who: `It is still ${name}.`,
@@ -114,7 +115,6 @@ class Page {
 
   /** Run a ceremony and write down how it ends. Nothing a ceremony throws goes further. */
   async perform(section, title, ceremony) {
-    if (section === "step-up" && !this.subject) return;
     this.setBusy(section, true);
     await this.disarmAutofill();
     const record = this.timeline.begin(title);
