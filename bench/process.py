@@ -62,7 +62,7 @@ def bare(database: Path) -> Iterator[Server]:
 def narthex_environment(directory: Path, database_url: str, **settings: str) -> dict[str, str]:
     """The environment of a `narthex` command."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NARTHEX_")}
-    ours = {"data_dir": str(directory), "database_url": database_url, "log_level": "warning", **settings}
+    ours = {"data_dir": str(directory), "database_url": database_url, "log_level": "error", **settings}
     return kept | {f"NARTHEX_{name.upper()}": value for name, value in ours.items()}
 
 
