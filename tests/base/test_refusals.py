@@ -1,0 +1,94 @@
+"""Every refusal can be explained: it has a cause, a code of its own, and an entry on the page of errors."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections import defaultdict
+
+import pytest
+
+import narthex
+from narthex.base.errors import FAMILIES, Refusal
+from narthex.http.openapi import Documented
+from narthex.http.problems import STATUS, status_of, wire_code
+from narthex.http.routes.pages import rendered
+
+SHARED_CODES = {
+    "forbidden": "the family's own code: a key without the scope",
+    "invalid-token": "not one of ours; a key that we do not hold is one way",
+}
+"""Codes that several classes bear because to a client they mean the same. It only shrinks."""
+
+STOP_THE_START = {
+    "AddressTaken",
+    "DataDirUnusable",
+    "DatabaseUrlMalformed",
+    "KeyFileUnusable",
+    "MasterKeyDiffers",
+    "MasterKeyUnusable",
+    "SchemaOutdated",
+    "SettingRefused",
+}
+"""An operator reads these on the terminal; no request meets them, so the page for clients leaves them out."""
+
+
+def every_refusal() -> list[type[Refusal]]:
+    for module in pkgutil.walk_packages(narthex.__path__, "narthex."):
+        if ".migrations" not in module.name:
+            importlib.import_module(module.name)
+    found: list[type[Refusal]] = []
+    waiting = [Refusal]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            if kind.__module__.startswith("narthex.") and kind not in found:
+                found.append(kind)
+                waiting.append(kind)
+    return sorted((kind for kind in found if kind not in FAMILIES), key=lambda kind: (kind.code, kind.__name__))
+
+
+REFUSALS = every_refusal()
+
+
+@pytest.fixture(scope="module")
+def errors_page() -> str:
+    documented = Documented(specs=[], version="0", public_url="https://narthex.test")
+    return rendered(documented, errors_url="https://narthex.test/errors")["errors"].content.decode()
+
+
+def test_there_are_refusals_at_all() -> None:
+    assert len(REFUSALS) > 50
+
+
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
+def test_a_refusal_says_its_cause_in_a_sentence(kind: type[Refusal]) -> None:
+    first = (kind.__doc__ or "").strip().partition("\n")[0]
+    assert re.fullmatch(r"[A-Z`].{10,}[.;,]?.*", first), kind
+    assert kind.__doc__ != Refusal.__doc__
+
+
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
+def test_a_refusal_has_a_code_of_small_words_and_a_status(kind: type[Refusal]) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.code)
+    assert 400 <= status_of(kind) < 600
+
+
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
+def test_a_refusal_that_a_request_can_meet_is_on_the_page_of_errors(errors_page: str, kind: type[Refusal]) -> None:
+    assert (kind.__name__ not in STOP_THE_START) == (f"id='{wire_code(kind.code)}'" in errors_page)
+
+
+def test_a_code_has_one_meaning() -> None:
+    bearers: dict[str, list[str]] = defaultdict(list)
+    for kind in REFUSALS:
+        bearers[kind.code].append(kind.__name__)
+    for family in FAMILIES:
+        if family.code in bearers:
+            bearers[family.code].append(family.__name__)
+    shared = {code for code, names in bearers.items() if len(names) > 1}
+    assert set(SHARED_CODES) == shared
+
+
+def test_every_family_has_a_status() -> None:
+    assert set(FAMILIES) == set(STATUS)
