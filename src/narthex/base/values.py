@@ -7,13 +7,13 @@ decoder skips foreign characters and ignores trailing bits, which would let two 
 
 from __future__ import annotations
 
-import binascii
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error, a2b_base64, b2a_base64
 
 from narthex.base.errors import Malformed
 
-_BASE64URL = re.compile(rb"[A-Za-z0-9_-]*\Z")
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+# The two characters of the other alphabet become one that neither has, so that they are refused too.
+_FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
 
 
 def to_base64url(raw: bytes) -> str:
@@ -22,7 +22,7 @@ def to_base64url(raw: bytes) -> str:
     >>> to_base64url(b"narthex")
     'bmFydGhleA'
     """
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return b2a_base64(raw, newline=False).translate(_TO_URL).rstrip(b"=").decode()
 
 
 def from_base64url(text: str | bytes, *, padding_tolerated: bool = False) -> bytes:
@@ -43,13 +43,14 @@ def from_base64url(text: str | bytes, *, padding_tolerated: bool = False) -> byt
         raise Malformed("base64url text has characters outside its alphabet") from e
     if padding_tolerated and len(encoded) % 4 == 0:
         encoded = encoded.removesuffix(b"=").removesuffix(b"=")
-    if not _BASE64URL.match(encoded):
-        raise Malformed("base64url text has characters outside its alphabet, or padding")
+    if encoded.endswith(b"="):
+        raise Malformed("base64url text has padding")
+    standard = encoded.translate(_FROM_URL) + b"=" * (-len(encoded) % 4)
     try:
-        raw = urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))
-    except binascii.Error as e:
-        raise Malformed("base64url text has an impossible length") from e
-    if urlsafe_b64encode(raw).rstrip(b"=") != encoded:
+        raw = a2b_base64(standard, strict_mode=True)
+    except Error as e:
+        raise Malformed("base64url text has characters outside its alphabet, or an impossible length") from e
+    if b2a_base64(raw, newline=False) != standard:
         raise Malformed("base64url text is not canonical: its unused bits are not zero")
     return raw
 
