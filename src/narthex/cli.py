@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,8 @@ applications = App(name="app", help="The applications whose users sign in here."
 app.command(applications)
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))]
+_PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
+
 Config = Annotated[Path | None, Parameter(name="--config", help="A TOML file with settings.")]
 
 
@@ -178,18 +181,20 @@ def _shown(name: str, given: Settings, *, secret: bool) -> str:
     value: Any = getattr(given, name)
     if value is None or value == ():
         return "(not set)"
+    if name == "database_url":
+        return _without_password(str(value))
     if secret:
-        return _masked(str(value))
+        return "***"
     if isinstance(value, bool):
         return "on" if value else "off"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _masked(text: str) -> str:
-    """A database URL keeps everything but its password; any other secret keeps nothing."""
-    scheme, mark, rest = text.partition("://")
+def _without_password(url: str) -> str:
+    """A database URL keeps everything but its passwords, which may stand before the host or among the options."""
+    scheme, mark, rest = url.partition("://")
     if not mark:
         return "***"
     account, at, place = rest.rpartition("@")
     user = account.partition(":")[0]
-    return f"{scheme}://{user}:***@{place}" if at else text
+    return _PASSWORD_OPTION.sub(r"\1***", f"{scheme}://{user}:***@{place}" if at else url)

@@ -54,9 +54,12 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 async def _keys(settings: Settings) -> Finding:
     store = await open_store(settings.database_url, pool_size=1)
     try:
-        if not _has_master_key(settings):
-            return Finding("master key", False, "there is none yet: the first start makes one", fatal=False)
         kept = await store.find_fact(house.KEY_FACT)
+        if not _has_master_key(settings) and kept is None:
+            return Finding("master key", False, "there is none yet: the first start makes one", fatal=False)
+        if not _has_master_key(settings):
+            words = f"`{settings.own_master_key_file}` is gone, and this database was set up with it: bring it back"
+            return Finding("master key", False, words)
         if kept is not None and kept != house.read_keyring(settings).fingerprint:
             return Finding("master key", False, "it is not the one that this database was set up with")
         return Finding("master key", True, "it is the one that this database was set up with")

@@ -79,7 +79,10 @@ def _secret(text: str) -> Secret:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with a home directory that is not known") from None
 
 
 def _url(text: str) -> str:

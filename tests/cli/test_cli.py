@@ -1,0 +1,333 @@
+"""The command line as an operator uses it. What serves runs in a process of its own; the rest need not."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import chdir, closing, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from narthex.cli import main
+
+# `main` reads `sys.argv`, as it does in a process of its own; cyclopts suspects a slip when it sees a test do that.
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens:UserWarning")
+
+NARTHEX = Path(sys.executable).with_name("narthex")
+KEY = "a master key of 32 characters or more"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Operator:
+    """Runs `narthex` in a directory of its own, with settings of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.settings = {"master_key": KEY, "data_dir": str(directory / "data")}
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "data/narthex.db"
+
+    def run(self, *arguments: str, **settings: str) -> Done:
+        given = {name: value for name, value in os.environ.items() if not name.startswith("NARTHEX_")}
+        given |= {f"NARTHEX_{name.upper()}": value for name, value in (self.settings | settings).items()}
+        if arguments[0] == "serve":
+            command = [str(NARTHEX), *arguments]
+            done = subprocess.run(command, env=given, cwd=self.directory, capture_output=True, timeout=60, check=False)
+            return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with (
+            patch.dict(os.environ, given, clear=True),
+            patch.object(sys, "argv", ["narthex", *arguments]),
+            chdir(self.directory),
+            redirect_stdout(StringIO()) as stdout,
+            redirect_stderr(StringIO()) as stderr,
+        ):
+            try:
+                main()
+                status = 0
+            except SystemExit as e:
+                status = int(e.code or 0)
+        return Done(status, stdout.getvalue(), stderr.getvalue())
+
+    def does(self, *arguments: str, **settings: str) -> str:
+        """What a command prints that must succeed."""
+        done = self.run(*arguments, **settings)
+        assert 0 == done.returncode, done.stderr
+        return done.stdout
+
+    def fails(self, *arguments: str, **settings: str) -> str:
+        """What a command says that must be refused: sentences, and no traceback."""
+        done = self.run(*arguments, **settings)
+        assert 1 == done.returncode, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def execute(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.database)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    return Operator(tmp_path)
+
+
+# --- app ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_application_is_made_and_its_keys_are_shown(operator: Operator) -> None:
+    printed = operator.does("app", "create", "demo", "--origin", "https://App.Example.com:443")
+    keys = re.findall(r"demo:(public|secret):[0-9a-f]{32}$", printed, re.MULTILINE)
+    assert ["public", "secret", "public", "secret"] == keys
+    assert "demo\n" == operator.does("app", "list")
+    with closing(sqlite3.connect(operator.database)) as connection:
+        ((settings,),) = connection.execute("select settings from application").fetchall()
+    assert '"https://app.example.com"' in settings
+
+
+def test_an_application_is_made_once(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    assert "The application id is taken." in operator.fails("app", "create", "demo")
+
+
+@pytest.mark.parametrize("name", ["a", "1ab", "De-mo", "a" * 63, "démo", ""])
+def test_another_id_is_refused_with_advice(operator: Operator, name: str) -> None:
+    assert "3 to 62 lower-case letters and digits" in operator.fails("app", "create", name)
+
+
+@pytest.mark.parametrize("origin", ["example.com", "https://", "null"])
+def test_what_is_no_origin_is_refused(operator: Operator, origin: str) -> None:
+    assert "rigin" in operator.fails("app", "create", "demo", "--origin", origin)
+    assert "no applications yet" in operator.does("app", "list")
+
+
+# --- migrate --------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_is_migrated_once(operator: Operator) -> None:
+    assert re.fullmatch(r"The schema went from nothing to \d{4}\.\n", operator.does("migrate"))
+    assert re.fullmatch(r"The schema is at \d{4}\.\n", operator.does("migrate"))
+
+
+def test_a_new_database_can_be_read_by_its_owner_only(operator: Operator) -> None:
+    operator.does("migrate")
+    assert 0 == operator.database.stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize("revision", ["0000", "9999"])
+def test_a_database_of_another_version_is_not_served(operator: Operator, revision: str) -> None:
+    operator.does("migrate")
+    operator.execute(f"update alembic_version set version_num = '{revision}'")
+    said = operator.fails("serve", listen="127.0.0.1:0")
+    assert f"`{revision}`" in said
+    assert "narthex migrate" in said
+
+
+def test_a_database_from_the_future_is_not_migrated(operator: Operator) -> None:
+    operator.does("migrate")
+    operator.execute("update alembic_version set version_num = '9999'")
+    assert "newer" in operator.fails("migrate")
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_printed_without_secrets(operator: Operator) -> None:
+    printed = operator.does(
+        "settings",
+        database_url="postgresql://narthex:hush@db/narthex?sslmode=require&password=hush",
+        management_key="hush://hush",
+        trusted_proxies="10.0.0.0/8",
+        rate_limits="off",
+    )
+    assert "hush" not in printed
+    assert KEY not in printed
+    assert "NARTHEX_DATABASE_URL = postgresql://narthex:***@db/narthex?sslmode=require&password=***\n" in printed
+    assert "NARTHEX_MANAGEMENT_KEY = ***\n" in printed
+    assert "NARTHEX_TRUSTED_PROXIES = 10.0.0.0/8\n" in printed
+    assert "NARTHEX_RATE_LIMITS = off\n" in printed
+
+
+def test_a_file_of_settings_is_taken_by_option(operator: Operator) -> None:
+    (operator.directory / "narthex.toml").write_text('listen = "127.0.0.1:9000"\n')
+    assert "NARTHEX_LISTEN = 127.0.0.1:9000\n" in operator.does("settings", "--config", "narthex.toml")
+
+
+def test_a_wrong_setting_stops_every_command_with_a_sentence(operator: Operator) -> None:
+    for command in (["migrate"], ["settings"], ["doctor"], ["app", "list"]):
+        assert "NARTHEX_WORKERS `many` is not a number from 1 to 128.\n" in operator.fails(*command, workers="many")
+
+
+def test_a_setting_that_does_not_exist_is_pointed_out(operator: Operator) -> None:
+    done = operator.run("settings", worker="1")
+    assert 0 == done.returncode
+    assert "NARTHEX_WORKER is set and is no setting" in done.stderr
+
+
+# --- serve ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_for_more_than_this_machine_needs_its_public_url(operator: Operator) -> None:
+    assert "NARTHEX_PUBLIC_URL is required" in operator.fails("serve", listen="0.0.0.0:8470")
+
+
+def test_a_port_that_is_taken_is_named(operator: Operator) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = operator.fails("serve", listen=address)
+    assert f"`{address}` cannot be listened on: Address already in use." in said
+    assert "NARTHEX_LISTEN" in said
+
+
+def test_another_master_key_is_refused(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    for command in (["serve"], ["app", "list"]):
+        said = operator.fails(*command, master_key=KEY + " but another")
+        assert "The master key is not the one that this database was set up with." in said
+        assert KEY not in said
+
+
+def test_a_short_master_key_is_refused(operator: Operator) -> None:
+    said = operator.fails("app", "list", master_key="too short")
+    assert "9 characters and needs at least 32" in said
+    assert "too short" not in said
+
+
+def test_a_master_key_file_that_is_not_there_is_refused(operator: Operator) -> None:
+    said = operator.fails("app", "list", master_key="", master_key_file="/nowhere/key")
+    assert "`/nowhere/key` cannot be read" in said
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:hush@h/d", "sqlite://narthex.db", "sqlite:///", "hush", "postgresql://u:hush@h:port/d"]
+)
+def test_a_database_url_that_is_none_is_refused_without_its_password(operator: Operator, url: str) -> None:
+    assert "hush" not in operator.fails("app", "list", database_url=url)
+
+
+def test_postgresql_that_does_not_answer_is_a_sentence(operator: Operator) -> None:
+    said = operator.fails("app", "list", database_url=f"postgresql://u:hush@/d?host={operator.directory}")
+    assert "Cannot reach PostgreSQL" in said
+    assert "hush" not in said
+
+
+def test_the_first_start_makes_a_master_key_for_its_owner_only(operator: Operator) -> None:
+    operator.does("app", "create", "demo", master_key="")
+    key = operator.directory / "data/master.key"
+    assert 0 == key.stat().st_mode & 0o077
+    assert re.fullmatch(r"[0-9a-f]{64}\n", key.read_text())
+    operator.does("app", "create", "other", master_key="")
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+WELL = {"public_url": "https://passkeys.example.com", "management_key": "m" * 32}
+
+
+def findings(done: Done) -> dict[str, str]:
+    """By subject: `ok`, `warn` or `FAIL`."""
+    return {subject: mark for mark, subject in re.findall(r"^(ok|warn|FAIL) +([\w ]+): ", done.stdout, re.MULTILINE)}
+
+
+def test_a_house_in_order_is_well(operator: Operator) -> None:
+    operator.does("app", "create", "demo", **WELL)
+    done = operator.run("doctor", **WELL)
+    assert 0 == done.returncode, done.stdout
+    subjects = ["database", "migrations", "master key", "master key file", "management key", "clock", "public URL"]
+    assert dict.fromkeys(subjects, "ok") == findings(done)
+
+
+def test_the_doctor_changes_nothing(operator: Operator) -> None:
+    operator.run("doctor", **WELL)
+    assert not operator.database.exists()
+    assert not (operator.directory / "data/master.key").exists()
+
+
+def diagnosed(operator: Operator, **settings: str) -> tuple[int, dict[str, str]]:
+    done = operator.run("doctor", **WELL | settings)
+    assert "Traceback" not in done.stderr
+    return done.returncode, findings(done)
+
+
+def test_the_doctor_finds_an_empty_database(operator: Operator) -> None:
+    status, found = diagnosed(operator)
+    assert (1, "FAIL") == (status, found["migrations"])
+
+
+def test_the_doctor_finds_an_old_database(operator: Operator) -> None:
+    operator.does("migrate")
+    operator.execute("update alembic_version set version_num = '0000'")
+    status, found = diagnosed(operator)
+    assert (1, "FAIL") == (status, found["migrations"])
+
+
+def test_the_doctor_finds_a_database_that_does_not_answer(operator: Operator) -> None:
+    status, found = diagnosed(operator, database_url=f"postgresql:///d?host={operator.directory}")
+    assert (1, "FAIL") == (status, found["database"])
+
+
+def test_the_doctor_finds_a_file_that_is_no_database(operator: Operator) -> None:
+    operator.database.parent.mkdir()
+    operator.database.write_bytes(b"not a database " * 100)
+    status, found = diagnosed(operator)
+    assert (1, "FAIL") == (status, found["database"])
+
+
+def test_the_doctor_finds_another_master_key(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    status, found = diagnosed(operator, master_key=KEY + " but another")
+    assert (1, "FAIL") == (status, found["master key"])
+
+
+def test_the_doctor_finds_that_the_master_key_was_lost(operator: Operator) -> None:
+    operator.does("app", "create", "demo", master_key="")
+    (operator.directory / "data/master.key").unlink()
+    status, found = diagnosed(operator, master_key="")
+    assert (1, "FAIL") == (status, found["master key"])
+
+
+def test_the_doctor_finds_a_short_master_key(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    status, found = diagnosed(operator, master_key="short")
+    assert (1, "FAIL") == (status, found["master key"])
+
+
+def test_the_doctor_warns_of_a_key_file_that_others_can_read(operator: Operator) -> None:
+    operator.does("app", "create", "demo", master_key="")
+    (operator.directory / "data/master.key").chmod(0o644)
+    status, found = diagnosed(operator, master_key="")
+    assert (0, "warn") == (status, found["master key file"])
+
+
+def test_the_doctor_warns_of_a_management_key_that_can_be_guessed(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    status, found = diagnosed(operator, management_key="password")
+    assert (0, "warn") == (status, found["management key"])
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "mark"), [("http://passkeys.example.com", 1, "FAIL"), ("http://localhost:8470", 0, "warn")]
+)
+def test_the_doctor_looks_at_the_public_url(operator: Operator, url: str, status: int, mark: str) -> None:
+    operator.does("app", "create", "demo")
+    assert (status, mark) == (lambda done: (done[0], done[1]["public URL"]))(diagnosed(operator, public_url=url))
