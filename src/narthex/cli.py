@@ -6,6 +6,7 @@ A refusal prints one sentence, and what to do about it, on standard error, and e
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -88,23 +89,28 @@ def migrate(*, config: Config = None) -> None:
 
 @applications.command
 def create(
-    name: str,
+    name: Annotated[str, Parameter(help="Its id: 3 to 62 lower-case letters and digits, beginning with a letter.")],
+    /,
     *,
-    origin: list[str] | None = None,
-    top_origin: list[str] | None = None,
-    conceal_users: bool = False,
+    origin: Annotated[
+        list[str] | None,
+        Parameter(
+            help="A page's origin, such as https://app.example.com; repeat for more. Without one, any is accepted.",
+            negative="",
+        ),
+    ] = None,
+    top_origin: Annotated[
+        list[str] | None,
+        Parameter(help="An origin that may frame the application's pages; repeat for more.", negative=""),
+    ] = None,
+    conceal_users: Annotated[
+        bool,
+        Parameter(help="Answer for unknown users with a decoy, so that nobody can ask who is one.", negative=""),
+    ] = False,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON object, for scripts.", negative="")] = False,
     config: Config = None,
 ) -> None:
-    """Make an application and print its keys, which are shown only now.
-
-    Parameters
-    ----------
-    name: Its id: 3 to 62 lower-case letters and digits, beginning with a letter.
-    origin: An origin that its ceremonies may come from, such as https://app.example.com; repeat for more.
-        Without one, any origin is accepted.
-    top_origin: An origin that may frame the application's own pages; repeat for more.
-    conceal_users: Answer a sign-in for an unknown user with a decoy, so that nobody can ask who has an account.
-    """
+    """Make an application and print its keys, which are shown only now."""
     from narthex import main as house
     from narthex.ports.records import ApplicationSettings
     from narthex.usecases.application import ApplicationKeys, create_application
@@ -122,6 +128,13 @@ def create(
             return await create_application(call, name, chosen)
 
     keys = asyncio.run(act())
+    if as_json:
+        print(
+            json.dumps(
+                {"appId": name, "apiUrl": settings.public_url, "apiKeys": keys.public, "apiSecrets": keys.secret}
+            )
+        )
+        return
     print(f"Application {name}. These keys are shown only now: keep the secret one on your backend.\n")
     print(f"  API URL     {settings.public_url}")
     print(f"  ApiKey      {keys.public[0]}")
