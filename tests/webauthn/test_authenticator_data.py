@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
 from narthex.webauthn.attestation_object import parse_attestation_object
-from narthex.webauthn.authenticator_data import AT, ED, UP, UV, parse_authenticator_data
+from narthex.webauthn.authenticator_data import AT, ED, MAX_UNATTESTED_SIZE_BYTES, UP, UV, parse_authenticator_data
 from narthex.webauthn.errors import AuthenticatorDataMalformed
 from tests.support.authenticator import Lots, make_key_pair
 
@@ -58,6 +58,16 @@ def test_every_cut_is_refused(flags: int) -> None:
             parse_authenticator_data(raw[:size])
     with pytest.raises(AuthenticatorDataMalformed):
         parse_authenticator_data(raw + b"\0")
+
+
+def test_without_a_credential_it_is_small() -> None:
+    """An assertion's is read before its signature is checked. A registration's may carry more."""
+    name_and_heads = 37 + len(cbor2.dumps({"a": bytes(256)})) - 256
+    most = bytes(MAX_UNATTESTED_SIZE_BYTES - name_and_heads)
+    assert len(parse_authenticator_data(encode(ED, extensions={"a": most})).raw) == MAX_UNATTESTED_SIZE_BYTES
+    with pytest.raises(AuthenticatorDataMalformed, match="larger than 4096 bytes"):
+        parse_authenticator_data(encode(ED, extensions={"a": most + b"."}))
+    parse_authenticator_data(encode(AT | ED, extensions={"a": most + b"."}))
 
 
 @given(st.binary(max_size=200))

@@ -94,6 +94,22 @@ def test_the_size_is_bounded() -> None:
         cbor.decode(cbor2.dumps(bytes(cbor.MAX_SIZE_BYTES)))
 
 
+@pytest.mark.parametrize(
+    ("fits", "one_more"),
+    [
+        ([0] * 999, [0] * 1_000),
+        (dict.fromkeys(range(499), 0), dict.fromkeys(range(500), 0)),
+        ([[0] * 498, {"a": [""] * 497}], [[0] * 498, {"a": [""] * 498}]),
+    ],
+    ids=["array", "map", "nested"],
+)
+def test_the_number_of_items_is_bounded(fits: Any, one_more: Any) -> None:
+    """Heads are walked before a signature is checked: 64 KiB of them would keep everybody waiting."""
+    assert cbor.decode(cbor2.dumps(fits)) == fits
+    with pytest.raises(CborMalformed, match="more than 1000 items"):
+        cbor.decode(cbor2.dumps(one_more))
+
+
 SCALARS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.binary(), st.text(), st.booleans(), st.none(), st.floats())
 KEYS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.text())
 

@@ -16,6 +16,8 @@ UP, UV, BE, BS, AT, ED = 0x01, 0x04, 0x08, 0x10, 0x40, 0x80
 
 _FIXED_SIZE_BYTES = 37
 MAX_CREDENTIAL_ID_BYTES = 1023
+# Without a new credential only extensions are left, and those that authenticators answer fit into some 200 bytes.
+MAX_UNATTESTED_SIZE_BYTES = 4_096
 
 Extensions = dict[str, object]
 
@@ -70,6 +72,10 @@ def parse_authenticator_data(raw: bytes) -> AuthenticatorData:
     if len(raw) < _FIXED_SIZE_BYTES:
         raise AuthenticatorDataMalformed(f"authenticator data is shorter than {_FIXED_SIZE_BYTES} bytes")
     flags = raw[32]
+    if not flags & AT and len(raw) > MAX_UNATTESTED_SIZE_BYTES:
+        raise AuthenticatorDataMalformed(
+            f"authenticator data without a credential is larger than {MAX_UNATTESTED_SIZE_BYTES} bytes"
+        )
     rest = raw[_FIXED_SIZE_BYTES:]
     attested: AttestedCredentialData | None = None
     extensions: Extensions = {}
