@@ -52,13 +52,25 @@ def test_its_keys_are_for_this_user_alone_to_read(tmp_path: Path) -> None:
     assert [] == list((tmp_path / "data").glob("*.draft"))
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"apiKey": "demo:public:0", "apiSecret": "demo:secret:0"}'])
-def test_lost_or_damaged_keys_are_replaced_and_it_says_so(tmp_path: Path, content: str | None) -> None:
+def test_a_link_in_place_of_a_file_is_not_written_through(tmp_path: Path) -> None:
+    """The data directory stands where others' code may have put one before us."""
+    (tmp_path / "data").mkdir()
+    for name in (".gitignore", "demo.json"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / f"elsewhere-{name}")
+    with running_demo(tmp_path / "data") as demo:
+        read_app_keys(demo.keys)
+    assert [] == list(tmp_path.glob("elsewhere-*"))
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{}", b'{"apiKey": "\xff"}', b'{"apiKey": "demo:public:0", "apiSecret": "demo:secret:0"}']
+)
+def test_lost_or_damaged_keys_are_replaced_and_it_says_so(tmp_path: Path, content: bytes | None) -> None:
     with running_demo(tmp_path / "data") as first:
         lost = first.keys
     (tmp_path / "data/demo.json").unlink()
     if content is not None:
-        (tmp_path / "data/demo.json").write_text(content)
+        (tmp_path / "data/demo.json").write_bytes(content)
     with running_demo(tmp_path / "data") as second:
         read_app_keys(second.keys)
         assert lost["apiSecret"] != second.keys["apiSecret"]

@@ -88,10 +88,11 @@ def read_or_make_master_key(path: Path) -> bytes:
     """
     if path.exists():
         return read_master_key(path)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    # A name that nobody can foretell, and O_EXCL: the key never goes where somebody else's link leads.
+    draft = path.with_name(f"{path.name}.{system_random(8).hex()}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(system_random(32).hex() + "\n")
             file.flush()

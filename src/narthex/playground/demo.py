@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import os
 import shlex
@@ -81,9 +82,10 @@ def _make_data_dir(settings: Settings) -> None:
     ignored = settings.data_dir / ".gitignore"
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        if not ignored.exists():
-            # The directory holds keys, and stands where people keep their own code.
-            ignored.write_text("*\n", encoding="utf-8")
+        # The directory holds keys, and stands where people keep their own code. Others may have put it there: what
+        # has the name already stays as it is, and with O_EXCL that includes a link that leads nowhere yet.
+        with contextlib.suppress(FileExistsError), open(ignored, "x", encoding="utf-8") as file:
+            file.write("*\n")
     except OSError as e:
         raise DataDirUnusable(f"nothing can be kept in `{settings.data_dir}`: {e.strerror}") from e
 

@@ -36,7 +36,7 @@ def read_keys(path: Path) -> DemoKeys | None:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=DemoKeys)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     except OSError as e:
         raise KeyFileUnusable(f"the demo's keys in `{path}` cannot be read: {e.strerror}") from e
