@@ -119,6 +119,8 @@ def test_a_refusal_of_the_api_is_told_too(demo: RunningDemo) -> None:
         (b'{"username": "\\ud800"}', 400),
         (b'{"username": "a", "userVerification": "always"}', 400),
         (b"\xff", 400),
+        (b'{"username": "\xff"}', 400),
+        (b'{"x":' + b"[" * 8_000, 400),
         (b" " * 20_000, 413),
     ],
 )

@@ -103,7 +103,7 @@ class Playground:
                 return _refused(413, f"The playground takes at most {_MOST_BODY_BYTES} bytes.")
         try:
             return _json(msgspec.json.encode(await act(bytes(body))))
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
             return _refused(400, f"The playground's backend cannot read this: {e}.")
 
     async def _register_token(self, body: bytes) -> object:
