@@ -94,10 +94,15 @@ def _fitted_struct(value: dict[str, Any], shape: type[msgspec.Struct]) -> dict[s
     members = _members(shape)
     fitted: dict[str, Any] = {}
     for name, inner in value.items():
-        member = members.get(name.lower())
+        member = members.get(_folded(name))
         if member is not None:
             fitted[member[0]] = _fitted(inner, member[1])
     return fitted
+
+
+def _folded(name: str) -> str:
+    """In lower case, ASCII alone: Python also makes `k` of the Kelvin sign, and one name would have two spellings."""
+    return name.lower() if name.isascii() else name
 
 
 def _fitted(value: Any, wanted: Any) -> Any:
@@ -213,7 +218,7 @@ def public_key_type(value: str | None, name: str) -> None:
     Raises:
         ValidationFailed: it is another.
     """
-    if value is not None and value.lower() != "public-key":
+    if value is not None and _folded(value) != "public-key":
         raise ValidationFailed({name: ["The Type field must be `public-key`."]})
 
 
