@@ -97,21 +97,6 @@ async def test_an_unknown_user_is_answered_like_one_without_passkeys(ceremonies:
     assert [] == (await ceremonies.begin_sign_in(**asked)).data["allowCredentials"]
 
 
-async def test_a_concealing_application_answers_an_unknown_user_with_the_same_decoy_each_time(
-    house: HouseInProcess, ceremonies: Ceremonies
-) -> None:
-    """CVE-2024-39912: who has an account must not be seen in `allowCredentials`."""
-    await registered(ceremonies)
-    await house.change_settings("demo", conceal_unknown_users=True)
-    known, nobody, again, other = [
-        (await ceremonies.begin_sign_in(userId=user)).data["allowCredentials"]
-        for user in ("ann", "nobody", "nobody", "else")
-    ]
-    assert nobody == again != other
-    assert [(each.keys(), len(each["id"])) for each in known] == [(each.keys(), len(each["id"])) for each in nobody]
-    assert [] == (await ceremonies.begin_sign_in()).data["allowCredentials"]
-
-
 @pytest.mark.parametrize("user", [0, 42, -7, 9_007_199_254_740_993, 2**63 - 1])
 async def test_a_user_id_may_be_a_number_everywhere(ceremonies: Ceremonies, user: int) -> None:
     accepted(await ceremonies.ask_leave(userId=user))
@@ -380,13 +365,13 @@ async def test_verify_of_a_registration_has_no_purpose(ceremonies: Ceremonies) -
     } == shown
 
 
-async def test_verify_reads_back_the_origin_as_the_page_sent_it(application: Application) -> None:
+async def test_verify_tells_the_origin_and_nothing_that_was_written_behind_it(application: Application) -> None:
     page = "https://Example.org:443/sign-in?next=1"
     ceremonies = Ceremonies(application)
     await ceremonies.register()
     begun = await ceremonies.begin_sign_in(origin=page)
     token = accepted(await ceremonies.complete_sign_in(begun, origin=page))["token"]
-    assert page == (await ceremonies.verify(token))["origin"]
+    assert "https://example.org" == (await ceremonies.verify(token))["origin"]
 
 
 async def test_members_that_sdks_send_along_are_ignored(ceremonies: Ceremonies) -> None:

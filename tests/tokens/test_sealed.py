@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,6 +195,33 @@ def test_a_token_made_before_a_field_was_added_is_read_after() -> None:
         more: str = "default"
 
     assert "default" == open_sealed(sealed(), TokenKind.VERIFY, Newer, keys=[make_key()]).more
+
+
+def test_a_token_whose_payload_has_another_shape_is_refused() -> None:
+    """One made by a version that said other things in other places."""
+
+    class Other(msgspec.Struct, array_like=True):
+        only: int
+
+    with pytest.raises(InvalidToken):
+        open_sealed(
+            seal(Other(5), TokenKind.VERIFY, key=make_key(), nonce=NONCE),
+            TokenKind.VERIFY,
+            VerifyToken,
+            keys=[make_key()],
+        )
+
+
+@given(st.binary(max_size=600))
+def test_padding_comes_off_as_it_went_on(plaintext: bytes) -> None:
+    """Whatever the payload ends with, zeros and the mark itself included."""
+
+    class Raw(msgspec.Struct, array_like=True):
+        raw: bytes
+
+    sealed = seal(Raw(plaintext), TokenKind.SIGN_IN_SESSION, key=make_key(), nonce=NONCE)
+
+    assert plaintext == open_sealed(sealed, TokenKind.SIGN_IN_SESSION, Raw, keys=[make_key()]).raw
 
 
 def test_a_key_does_not_show_itself() -> None:

@@ -60,9 +60,11 @@ class SignInSession(msgspec.Struct, frozen=True, array_like=True):
     expires_at: datetime
     rp_id: str
     user_id: str | None
-    """The user who was asked for and has credentials; None when anybody's will do."""
+    """The user whose credential must answer, empty if nobody's can; None when anybody's will do."""
     user_verification_required: bool
     purpose: str
+    decoy: bytes | None = None
+    """What the decoy grows from that was offered instead of a credential."""
 
 
 class VerifyToken(msgspec.Struct, frozen=True, array_like=True):

@@ -61,14 +61,17 @@ class InvalidTokenFormat(Malformed):
 class TokenKind(Enum):
     """What a token is for: the prefix that people see, and a label that no two kinds share."""
 
-    REGISTER = ("register_", b"register")
-    REGISTRATION_SESSION = ("session_", b"session/registration")
-    SIGN_IN_SESSION = ("session_", b"session/sign-in")
-    VERIFY = ("verify_", b"verify")
+    REGISTER = ("register_", b"register", 1)
+    REGISTRATION_SESSION = ("session_", b"session/registration", 1)
+    SIGN_IN_SESSION = ("session_", b"session/sign-in", 256)
+    VERIFY = ("verify_", b"verify", 1)
 
-    def __init__(self, prefix: str, label: bytes) -> None:
+    def __init__(self, prefix: str, label: bytes, block_size: int) -> None:
         self.prefix = prefix
         self.label = label
+        self.block_size = block_size
+        """The plaintext is padded to a multiple of this: the length of a sign-in's session must not tell whether the
+        user who was asked for exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def seal(payload: Any, kind: TokenKind, *, key: SealingKey, nonce: bytes) -> str
         nonce: 12 random bytes, never used with this key before.
     """
     head = _VERSION + key.key_id.to_bytes(4, "big")
-    plaintext = msgspec.msgpack.encode(payload)
+    plaintext = _padded(msgspec.msgpack.encode(payload), kind.block_size)
     sealed = key.cipher.encrypt(nonce, plaintext, head + _associated_data(kind, key.app_id))
     return kind.prefix + to_base64url(head + nonce + sealed)
 
@@ -129,7 +132,10 @@ def open_sealed(text: str | None, kind: TokenKind, shape: type[Payload], *, keys
         plaintext = key.cipher.decrypt(nonce, sealed, head + _associated_data(kind, key.app_id))
     except InvalidTag as e:
         raise InvalidToken("the token was altered, or was made for another purpose") from e
-    return msgspec.msgpack.decode(plaintext, type=shape)
+    try:
+        return msgspec.msgpack.decode(_unpadded(plaintext), type=shape)
+    except msgspec.MsgspecError as e:
+        raise InvalidToken("the token was made by a version that this one cannot read") from e
 
 
 def _take_apart(text: str | None, kind: TokenKind) -> tuple[bytes, bytes, bytes]:
@@ -146,6 +152,16 @@ def _take_apart(text: str | None, kind: TokenKind) -> tuple[bytes, bytes, bytes]
     if len(raw) < _HEAD_SIZE + NONCE_SIZE + _TAG_SIZE or raw[:1] != _VERSION:
         raise InvalidTokenFormat("the token is cut short, or of another make")
     return raw[:_HEAD_SIZE], raw[_HEAD_SIZE : _HEAD_SIZE + NONCE_SIZE], raw[_HEAD_SIZE + NONCE_SIZE :]
+
+
+def _padded(plaintext: bytes, block_size: int) -> bytes:
+    """One bit, then zeros (ISO/IEC 7816-4)."""
+    marked = plaintext + b"\x80"
+    return marked + bytes(-len(marked) % block_size)
+
+
+def _unpadded(padded: bytes) -> bytes:
+    return padded.rstrip(b"\x00").removesuffix(b"\x80")
 
 
 @cache

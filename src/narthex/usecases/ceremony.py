@@ -86,14 +86,20 @@ def _covers_any(rp_id: str, origins: tuple[str, ...]) -> bool:
 async def refuse_ceremony(
     call: Call, refusal: Refusal, *, nonce: bytes, expires_at: datetime, event_type: EventType, subject: str
 ) -> None:
-    """Record that a ceremony failed, and spend its session: a second try begins anew."""
-    changes: list[Change] = [SpendNonce(nonce=nonce, expires_at=expires_at)]
+    """Record that a ceremony failed, and spend its session: a second try begins anew.
+
+    Raises:
+        NonceSpent: the session was spent before. That is then the answer, whatever the reason: a spent session must
+            not go on telling what passes verification and what does not.
+    """
     message = f"{refusal.message} ({refusal.details.get('reason', refusal.code)})"
-    changes += log(call, event_type, message, performed_by=subject, subject=call.application.app_id)
+    line = log(call, event_type, message, performed_by=subject, subject=call.application.app_id)
     try:
-        await call.store.commit(*changes)
+        await call.store.commit(SpendNonce(nonce=nonce, expires_at=expires_at), *line)
     except NonceSpent:
-        return  # Somebody was faster; the session is as spent as it can be.
+        if line:
+            await call.store.commit(*line)
+        raise
 
 
 def log(call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str) -> list[Change]:

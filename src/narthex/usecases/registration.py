@@ -230,7 +230,7 @@ async def finish_registration(
         timestamp=call.now,
         purpose=None,
         rp_id=ceremony.rp_id,
-        origin=origin,
+        origin=page,
         device=call.caller.device,
         country=call.caller.country,
         nickname=nickname,

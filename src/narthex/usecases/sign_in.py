@@ -30,6 +30,7 @@ from narthex.usecases.ceremony import (
     log,
     refuse_ceremony,
 )
+from narthex.usecases.decoy import decoy, decoy_seed
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
@@ -87,22 +88,30 @@ async def begin_sign_in(
     configuration = _configuration(call, purpose)
     asked = await _asked_user(call, user_id, alias)
     allowed = await _allowed_credentials(call, asked, relying_party)
+    anybody = not (user_id or alias)
+    seed = None
+    if call.application.settings.conceal_unknown_users and not anybody and not allowed:
+        seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=relying_party)
+        allowed = [_allowed(decoy(call, seed, user_id=user_id, rp_id=relying_party))]
+    # A sign-in for a user who has no passkey here is open to anybody's, as the compatible API has it. Any other
+    # purpose is about the user who was asked for, and nobody else can serve it.
+    bound = not anybody and (bool(allowed) or configuration.purpose != "sign-in")
     options = RequestOptions(
         rp_id=relying_party,
         challenge=call.random(CHALLENGE_SIZE),
         user_verification=configuration.user_verification,
         hints=configuration.hints,
-        allow=allowed or _decoys(call, user_id or alias),
+        allow=allowed,
     )
-    anybody = not (user_id or alias)
     session = SignInSession(
         session_id=time_ordered_id(call.now, call.random),
         challenge=options.challenge,
         expires_at=call.now + (AUTOFILL_SESSION_LIVES if anybody else SESSION_LIVES),
         rp_id=relying_party,
-        user_id=asked if allowed else None,
+        user_id=(asked or "") if bound else None,
         user_verification_required=configuration.user_verification == "required",
         purpose=configuration.purpose,
+        decoy=seed,
     )
     return options, await seal_token(call, TokenKind.SIGN_IN_SESSION, session)
 
@@ -119,7 +128,7 @@ async def finish_sign_in(
     page = expected_origin(call, origin)
     ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
     refuse_expired(ceremony.expires_at, now=call.now)
-    credential = await call.store.find_credential(response.raw_id)
+    credential = await _find_credential(call, ceremony, response.raw_id)
     configuration = call.tenant.configuration(ceremony.purpose) or PRESETS["sign-in"]
     try:
         if credential is None:
@@ -139,7 +148,7 @@ async def finish_sign_in(
         timestamp=call.now,
         purpose=ceremony.purpose,
         rp_id=ceremony.rp_id,
-        origin=origin,
+        origin=page,
         device=call.caller.device,
         country=call.caller.country,
         nickname=credential.nickname,
@@ -167,18 +176,19 @@ async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> l
     if user_id is None:
         return []
     kept = await call.store.list_credentials(user_id)
-    return [AllowedCredential(each.credential_id, each.transports) for each in kept if each.rp_id == rp_id]
+    return [_allowed(credential) for credential in kept if credential.rp_id == rp_id]
 
 
-def _decoys(call: Call, asked: str | None) -> list[AllowedCredential]:
-    """A credential that does not exist, always the same one for the same question.
+def _allowed(credential: Credential) -> AllowedCredential:
+    return AllowedCredential(credential.credential_id, credential.transports)
 
-    Where the application conceals its users, an unknown one must look like a known one (CVE-2024-39912).
-    """
-    if not asked or not call.application.settings.conceal_unknown_users:
-        return []
-    seed = call.application.app_id.encode() + b"\0" + asked.encode()
-    return [AllowedCredential(call.keyring.mac("decoy-credential", seed), ("internal", "hybrid"))]
+
+async def _find_credential(call: Call, ceremony: SignInSession, credential_id: bytes) -> Credential | None:
+    found = await call.store.find_credential(credential_id)
+    if found is None and ceremony.decoy is not None:
+        offered = decoy(call, ceremony.decoy, user_id=ceremony.user_id, rp_id=ceremony.rp_id)
+        return offered if offered.credential_id == credential_id else None
+    return found
 
 
 def _verify(
@@ -193,7 +203,7 @@ def _verify(
     try:
         if rp_id is not None and rp_id != ceremony.rp_id:
             raise RpIdMismatch("the sign-in began with another rp id", advice=SAME_RP_ID)
-        if ceremony.user_id is not None and credential.user_id != ceremony.user_id:
+        if ceremony.user_id not in (None, credential.user_id):
             raise CredentialNotAllowed("this passkey belongs to another user than the sign-in asked for")
         if credential.rp_id != ceremony.rp_id:
             raise CredentialNotAllowed("this passkey was made for another rp id")
