@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from time import process_time
 from typing import Any
 
 import pytest
@@ -107,3 +108,14 @@ def test_mutated_client_data_is_client_data_or_refused(data: st.DataObject) -> N
         parse_client_data(bytes(raw))
     except ClientDataMalformed:
         return
+
+
+@pytest.mark.parametrize("bomb", [b"{" * 17 + b'"\\' * 8_000, b"{" * 17 + b'"\\"' * 5_400, b"{" * 17 + b'\\"' * 8_000])
+def test_a_text_that_never_ends_is_refused_in_linear_time(bomb: bytes) -> None:
+    """Each quote of an unfinished string must not begin a search to the end: 16 KiB took a second once."""
+    began = process_time()
+    with pytest.raises(ClientDataMalformed):
+        parse_client_data(bomb)
+
+    # What is linear takes two milliseconds; the bound leaves room for a slow machine and none for a square.
+    assert process_time() - began < 0.2
