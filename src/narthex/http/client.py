@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 Network = IPv4Network | IPv6Network
 
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
-_LONGEST_USER_AGENT = 512
+_LONGEST_USER_AGENT = 256
 
 
 def trace_id(headers: Mapping[bytes, bytes], chance: bytes) -> str:

@@ -55,12 +55,36 @@ class BodyTooLarge(Malformed):
     advice = "send less; the API reference states the limit"
 
 
+class BodyTooSlow(Malformed):
+    """The body did not arrive in time."""
+
+    code = "body-too-slow"
+    status = 408
+    advice = "send the body in one go; it may take half a minute"
+
+
 class BodyTypeUnsupported(Malformed):
     """The body is not declared to be JSON."""
 
     code = "unsupported-media-type"
     status = 415
     advice = "send the header `Content-Type: application/json`"
+
+
+class HeaderTooLarge(Malformed):
+    """The request line and the headers are longer than any request needs."""
+
+    code = "header-too-large"
+    status = 431
+    advice = "send less than 32 KiB of headers; cookies of other sites on this domain are the usual cause"
+
+
+class HeaderTooSlow(Malformed):
+    """The headers did not arrive in time."""
+
+    code = "header-too-slow"
+    status = 408
+    advice = "send the headers in one go; they may take ten seconds"
 
 
 class MethodNotAllowed(Malformed):
@@ -76,6 +100,13 @@ class PathNotFound(NotFound):
 
     code = "path-not-found"
     advice = "look the path up in the API reference, and check that the base URL has no extra part"
+
+
+class RequestMalformed(Malformed):
+    """What was sent is not HTTP/1.1 as it is written."""
+
+    code = "malformed-request"
+    advice = "use an HTTP client, and look for a proxy that alters requests on their way"
 
 
 class ValidationFailed(Malformed):

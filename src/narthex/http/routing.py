@@ -24,6 +24,7 @@ from narthex.http.body import Body, read_body
 from narthex.http.environment import Environment, Header, Page
 from narthex.http.problems import (
     PROBLEM_TYPE,
+    BodyMalformed,
     BodyTooLarge,
     BodyTypeUnsupported,
     MethodNotAllowed,
@@ -31,7 +32,7 @@ from narthex.http.problems import (
     problem,
 )
 from narthex.ports.records import Scope as KeyScope
-from narthex.usecases.call import Call, Caller, OperatorCall
+from narthex.usecases.call import Call, OperatorCall
 
 JSON_TYPE = b"application/json; charset=utf-8"
 MOST_BODY_BYTES = 64 * 1024
@@ -198,15 +199,9 @@ class Endpoint:
         env = self._env
         if spec.access is Access.ANONYMOUS:
             return env
-        peer = _peer(scope)
-        caller = Caller(
-            device=client.device(headers) if spec.access is Access.PUBLIC_KEY else "",
-            country=client.country(peer, headers, env.trusted_proxies),
-            trace_id=trace,
-        )
         if spec.scope is None:
-            return authenticate_operator(env, headers, caller)
-        return await authenticate_key(env, spec.access, spec.scope, headers, caller)
+            return authenticate_operator(env, headers, trace_id=trace)
+        return await authenticate_key(env, spec.access, spec.scope, headers, peer=_peer(scope), trace_id=trace)
 
 
 async def _read(spec: RouteSpec, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
@@ -219,6 +214,9 @@ async def _read(spec: RouteSpec, headers: Mapping[bytes, bytes], receive: Receiv
     raw = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            # Gone, or given up by the connection, which bounds the time: half a body must not pass for a whole one.
+            raise BodyMalformed("the body ended before its length")
         raw += message.get("body", b"")
         if len(raw) > spec.most_body_bytes:
             raise BodyTooLarge(f"the body is larger than {spec.most_body_bytes} bytes")
