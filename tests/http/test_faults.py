@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.application import Application, Ceremonies, accepted, create_application, refused
+from narthex.ports.store import StoreUnavailable
+from tests.support.application import (
+    Application,
+    Ceremonies,
+    HouseInProcess,
+    accepted,
+    create_application,
+    refused,
+)
 from tests.support.authenticator import SoftwareAuthenticator
 from tests.support.postgres import Cluster
 from tests.support.server import MANAGEMENT_KEY, STOP_TIMEOUT_S, RunningServer, running_server
@@ -278,3 +286,37 @@ def test_an_oversized_body_is_refused_on_the_wire_and_the_server_goes_on() -> No
 def test_no_answer_names_the_software_behind_it() -> None:
     with running_server() as server:
         assert "server" not in httpx.get(f"{server.base_url}/health/http").headers
+
+
+# --- a database that stumbles once ----------------------------------------------------------------------------------
+
+
+class Stumbling:
+    """A real engine whose next commit fails as it does when the connection is cut."""
+
+    def __init__(self, house: HouseInProcess) -> None:
+        self._engine = house.root._engine
+        self._commit = self._engine.commit
+        self._engine.commit = self._stumble  # type: ignore[method-assign]
+
+    async def _stumble(self, *_: Any, **__: Any) -> None:
+        self._engine.commit = self._commit  # type: ignore[method-assign]
+        raise StoreUnavailable("the connection was cut")
+
+
+async def test_what_was_refused_because_the_database_stumbled_can_be_sent_again(
+    house: HouseInProcess, ceremonies: Ceremonies
+) -> None:
+    """A 503 asks the client to come back, so it must not have spent what the client comes back with."""
+    application = ceremonies.application
+    registration = ceremonies.registration_body(await ceremonies.begin_registration(await ceremonies.give_leave()))
+    Stumbling(house)
+    refused(await application.public("/register/complete", registration), 503, "storage_unavailable")
+    token = accepted(await application.public("/register/complete", registration))["token"]
+    sign_in = ceremonies.sign_in_body(await ceremonies.begin_sign_in())
+    Stumbling(house)
+    refused(await application.public("/signin/complete", sign_in), 503, "storage_unavailable")
+    accepted(await application.public("/signin/complete", sign_in))
+    Stumbling(house)
+    refused(await ceremonies.ask_verify(token), 503, "storage_unavailable")
+    await ceremonies.verify(token)
