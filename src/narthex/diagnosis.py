@@ -55,9 +55,9 @@ async def _keys(settings: Settings) -> Finding:
     store = await open_store(settings.database_url, pool_size=1)
     try:
         kept = await store.find_fact(house.KEY_FACT)
-        if not _has_master_key(settings) and kept is None:
+        if not house.has_master_key(settings) and kept is None:
             return Finding("master key", False, "there is none yet: the first start makes one", fatal=False)
-        if not _has_master_key(settings):
+        if not house.has_master_key(settings):
             words = f"`{settings.own_master_key_file}` is gone, and this database was set up with it: bring it back"
             return Finding("master key", False, words)
         if kept is not None and kept != house.read_keyring(settings).fingerprint:
@@ -67,10 +67,6 @@ async def _keys(settings: Settings) -> Finding:
         return Finding("master key", False, refusal.message)
     finally:
         await store.close()
-
-
-def _has_master_key(settings: Settings) -> bool:
-    return bool(settings.master_key or settings.master_key_file) or settings.own_master_key_file.exists()
 
 
 def _master_key_file(settings: Settings) -> Finding:

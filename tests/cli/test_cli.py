@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -205,6 +206,22 @@ def test_another_master_key_is_refused(operator: Operator) -> None:
         said = operator.fails(*command, master_key=KEY + " but another")
         assert "The master key is not the one that this database was set up with." in said
         assert KEY not in said
+
+
+def test_a_lost_master_key_is_told_and_not_made_anew(operator: Operator) -> None:
+    operator.does("app", "create", "demo", master_key="")
+    key_file = operator.directory / "data/master.key"
+    key_file.unlink()
+
+    assert "is gone, and this database was set up with it" in operator.fails("serve", master_key="")
+    assert not key_file.exists()
+
+
+def test_keys_are_printed_as_json_for_scripts(operator: Operator) -> None:
+    made = json.loads(operator.does("app", "create", "demo", "--json"))
+
+    assert {"appId", "apiUrl", "apiKeys", "apiSecrets"} == made.keys()
+    assert ["demo:public:", "demo:secret:"] == [made["apiKeys"][0][:12], made["apiSecrets"][1][:12]]
 
 
 def test_a_short_master_key_is_refused(operator: Operator) -> None:
