@@ -29,6 +29,7 @@ from narthex.usecases.tenant import Directory
 
 KEY_FACT = "master-key-fingerprint"
 _NONCES_ARE_PURGED_EVERY = timedelta(minutes=1)
+_EVENTS_ARE_PURGED_EVERY = timedelta(hours=1)
 _CLOCKS_MAY_DIFFER_BY = timedelta(minutes=5)
 
 _log = structlog.get_logger("narthex")
@@ -167,12 +168,20 @@ class Server:
 async def _keep_house(env: Environment) -> None:
     """What must happen now and then while the server runs."""
     await asyncio.to_thread(client.device, {})  # Its tables load now, so that no user waits for them.
+    events_are_due_at = env.clock.now()
     while True:
+        now = env.clock.now()
         try:
             # Other nodes' clocks may lag: a nonce is remembered a little longer than its token can live.
-            await env.root.purge_nonces(expired_before=env.clock.now() - _CLOCKS_MAY_DIFFER_BY)
+            await env.root.purge_nonces(expired_before=now - _CLOCKS_MAY_DIFFER_BY)
         except Refusal as refusal:
             _log.warning("spent nonces were not purged", reason=refusal.message)
+        try:
+            if now >= events_are_due_at:
+                await env.root.purge_events(now=now)
+                events_are_due_at = now + _EVENTS_ARE_PURGED_EVERY
+        except Refusal as refusal:
+            _log.warning("old events were not purged", reason=refusal.message)
         await asyncio.sleep(_NONCES_ARE_PURGED_EVERY.total_seconds())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from narthex.adapters.sql import store
+from narthex.adapters.sql.statement import RootStatement
 from narthex.adapters.sql.store import CHANGES, SqlRootStore
 from narthex.base.errors import Conflict, Malformed
 from narthex.ports.changes import (
@@ -30,6 +32,7 @@ from narthex.ports.changes import (
     TouchConfiguration,
 )
 from narthex.ports.records import ApplicationSettings, KeyKind
+from narthex.usecases.call import time_ordered_id
 from tests.store.conftest import Test
 from tests.store.records import (
     NOW,
@@ -410,6 +413,58 @@ def test_spent_nonces_are_forgotten_when_their_tokens_have_expired(on_store: OnS
         await root.tenant("app").commit(SpendNonce(raw("0", 16), expires_at=NOW))
         with pytest.raises(NonceSpent):
             await root.tenant("app").commit(SpendNonce(raw("2", 16), expires_at=NOW))
+
+    on_store(act)
+
+
+DAY = timedelta(days=1)
+
+
+def _event_at(at: datetime, name: str) -> AddEvent:
+    return AddEvent(make_event(event_id=time_ordered_id(at, lambda size: raw(name, size)), performed_at=at))
+
+
+def test_events_are_forgotten_when_their_application_keeps_them_no_longer(on_store: OnStore) -> None:
+    retention_days = {"app": 7, "forever": 10**9, "other": 30, "without events": 0}
+    ages = [timedelta(), 7 * DAY, 7 * DAY + SECOND, 30 * DAY, 30 * DAY + SECOND, 4_000 * DAY]
+
+    async def act(root: SqlRootStore) -> None:
+        for app_id, days in retention_days.items():
+            settings = ApplicationSettings(event_retention_days=days)
+            added = () if app_id in ("app", "other") else (AddApplication(created_at=NOW, settings=settings),)
+            await root.tenant(app_id).commit(*added)
+            await root.tenant(app_id).commit(SetSettings(settings))
+        for app_id in ("app", "forever", "other"):
+            for age in ages:
+                await root.tenant(app_id).commit(_event_at(NOW - age, f"{age}"))
+        assert await root.purge_events(now=NOW) == 4 + 2
+        assert await root.purge_events(now=NOW) == 0
+        kept = {app_id: await _ages_of_events(root, app_id) for app_id in retention_days}
+        assert kept == {"app": ages[:2], "forever": ages, "other": ages[:4], "without events": []}
+
+    on_store(act)
+
+
+async def _ages_of_events(root: SqlRootStore, app_id: str) -> list[timedelta]:
+    statement = RootStatement("select performed_at from event where app_id = :app_id order by performed_at desc")
+    rows = await root._engine.fetch(statement, statement.bind(app_id=app_id))
+    now_us = NOW.timestamp() * 1_000_000
+    return [timedelta(microseconds=round(now_us - row[0])) for row in rows]
+
+
+def test_many_events_of_many_applications_are_forgotten_in_portions(
+    on_store: OnStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_PURGE_PORTION", 2)
+    monkeypatch.setattr(store, "_APPLICATIONS_PORTION", 2)
+
+    async def act(root: SqlRootStore) -> None:
+        for n in range(5):
+            tenant = root.tenant(f"app{n}")
+            await tenant.commit(AddApplication(created_at=NOW, settings=ApplicationSettings(event_retention_days=1)))
+            for m in range(n):
+                await tenant.commit(_event_at(NOW - 2 * DAY, f"{m}"))
+        assert await root.purge_events(now=NOW) == 0 + 1 + 2 + 3 + 4
 
     on_store(act)
 

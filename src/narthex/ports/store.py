@@ -71,6 +71,10 @@ class RootStore(Protocol):
         """Forget spent nonces whose tokens have expired anyway; says how many went."""
         ...
 
+    async def purge_events(self, *, now: datetime) -> int:
+        """Forget events that are older than their own application keeps them; says how many went."""
+        ...
+
     async def find_fact(self, name: str) -> bytes | None:
         """What the server remembers of itself under this name, such as its master key's fingerprint."""
         ...

@@ -9,6 +9,7 @@ that know.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -182,6 +183,19 @@ _PURGE_NONCES = RootStatement("""
         select app_id, nonce from spent_nonce where expires_at < :expired_before
         order by expires_at limit :most
     )
+""")
+
+
+# An event's id begins with its instant, so the primary key finds the oldest ones: no other index is needed.
+_PURGE_EVENTS = TenantStatement("""
+    delete from event where app_id = :app_id and event_id in (
+        select event_id from event where app_id = :app_id and event_id < :oldest_kept order by event_id limit :most
+    )
+""")
+_LIST_OLDEST_EVENTS = RootStatement("""
+    select app_id, settings,
+        (select event_id from event where event.app_id = application.app_id order by event_id limit 1)
+    from application where app_id > :after order by app_id limit :most
 """)
 
 
@@ -487,7 +501,8 @@ _PING = RootStatement("select 1 from server_fact where name = :name")
 _FIND_FACT = RootStatement("select value from server_fact where name = :name")
 _KEEP_FACT = RootStatement("insert into server_fact (name, value) values (:name, :value) on conflict do nothing")
 # A purge yields between portions: one long delete would keep sign-ins waiting.
-_PURGE_PORTION: Final = 1_000
+_PURGE_PORTION: Final = 1000
+_APPLICATIONS_PORTION: Final = 200
 
 
 class SqlRootStore:
@@ -507,6 +522,29 @@ class SqlRootStore:
         bound = _PURGE_NONCES.bind(expired_before=_to_us(expired_before), most=_PURGE_PORTION)
         purged = 0
         while portion := await self._engine.execute(_PURGE_NONCES, bound):
+            purged += portion
+        return purged
+
+    async def purge_events(self, *, now: datetime) -> int:
+        purged, after = 0, ""
+        while applications := await self._oldest_events(after):
+            for app_id, settings, oldest in applications:
+                oldest_kept = _oldest_kept_id(now, _SETTINGS.decode(settings).event_retention_days)
+                if oldest is not None and oldest < oldest_kept:
+                    purged += await self._purge_events_of(app_id, oldest_kept)
+            after = applications[-1][0]
+            # SQLite answers reads without a pause; between portions others have their turn.
+            await asyncio.sleep(0)
+        return purged
+
+    async def _oldest_events(self, after: str) -> Sequence[Row]:
+        bound = _LIST_OLDEST_EVENTS.bind(after=after, most=_APPLICATIONS_PORTION)
+        return await self._engine.fetch(_LIST_OLDEST_EVENTS, bound)
+
+    async def _purge_events_of(self, app_id: str, oldest_kept: bytes) -> int:
+        bound = _PURGE_EVENTS.bind(app_id, oldest_kept=oldest_kept, most=_PURGE_PORTION)
+        purged = 0
+        while portion := await self._engine.execute(_PURGE_EVENTS, bound):
             purged += portion
         return purged
 
@@ -530,6 +568,7 @@ class SqlRootStore:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_DAY_MS: Final = 86_400_000
 _SETTINGS: Final = msgspec.json.Decoder(ApplicationSettings)
 _LIST: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -545,6 +584,16 @@ def _to_us(instant: datetime) -> int:
 
 def _from_us(kept: int) -> datetime:
     return _EPOCH + timedelta(microseconds=kept)
+
+
+def _oldest_kept_id(now: datetime, retention_days: int) -> bytes:
+    """Event ids of instants that are kept are not less than this; one that sorts before all when none is too old.
+
+    >>> _oldest_kept_id(datetime(2026, 1, 2, tzinfo=UTC), 1) == _oldest_kept_id(datetime(2026, 1, 1, tzinfo=UTC), 0)
+    True
+    """
+    oldest_kept_ms = (now - _EPOCH) // timedelta(milliseconds=1) - retention_days * _DAY_MS
+    return max(0, oldest_kept_ms).to_bytes(6, "big")
 
 
 def _to_us_or_none(instant: datetime | None) -> int | None:
