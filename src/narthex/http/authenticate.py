@@ -89,7 +89,8 @@ async def authenticate_key(
         raise KeyRequired(form.header, explain(form, headers))
     key = _find_key(env, tenant, form, value)
     if key is None or key.locked:
-        await _record_bad_key(env, tenant, form, value, trace_id, locked=key is not None)
+        group = client.rate_limit_group(client.client_address(peer, headers, env.trusted_proxies))
+        await _record_bad_key(env, tenant, form, value, trace_id, group=group, locked=key is not None)
         raise KeyRequired(form.header, explain(form, headers))
     if scope not in key.scopes:
         raise ScopeMissing(scope)
@@ -173,18 +174,19 @@ def _find_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> Ap
 
 
 async def _record_bad_key(
-    env: Environment, tenant: Tenant, form: KeyForm, value: str, trace_id: str, *, locked: bool
+    env: Environment, tenant: Tenant, form: KeyForm, value: str, trace_id: str, *, group: str, locked: bool
 ) -> None:
-    if not tenant.application.settings.event_logging:
+    app_id, event_type, now = tenant.application.app_id, form.disabled if locked else form.invalid, env.clock.now()
+    if not tenant.application.settings.event_logging or not env.bad_keys.claim(app_id, event_type, group, now=now):
         return
     line = event(
-        form.disabled if locked else form.invalid,
-        f"a {'locked' if locked else 'wrong'} {form.header} was used",
+        event_type,
+        f"a {'locked' if locked else 'wrong'} {form.header} was used, perhaps more than once in this minute",
         performed_by="Unknown User",
-        subject=tenant.application.app_id,
-        now=env.clock.now(),
+        subject=app_id,
+        now=now,
         random=env.random,
         # Four characters tell keys apart and are worth nothing to whoever reads the log.
         caller=Caller(api_key_hint=value[-4:], trace_id=trace_id),
     )
-    await env.root.tenant(tenant.application.app_id).commit(AddEvent(event=line))
+    await env.root.tenant(app_id).commit(AddEvent(event=line))

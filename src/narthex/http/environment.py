@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from narthex.http.bad_keys import BadKeyLines
 from narthex.http.client import Network
 from narthex.ports.environment import Clock, Keyring, Random
 from narthex.ports.store import RootStore
@@ -41,6 +42,7 @@ class Environment:
     trusted_proxies: Sequence[Network]
     rate_limiter: RateLimiter | None
     version: str
+    bad_keys: BadKeyLines = field(default_factory=BadKeyLines)
     answer_headers: tuple[Header, ...] = ()
     pages: Mapping[str, Page] = field(default_factory=dict)
     """What does not change while the server runs, rendered when it starts."""

@@ -1,0 +1,43 @@
+"""Which requests with a bad key are worth a line in the event log.
+
+Whoever knows an application's id can send bad keys for it, and each line is a durable write. So a minute has one line
+for each kind of bad key and each neighbourhood of addresses, and an application a hundred in all. Counted in this
+process: a server with several has as many times the lines.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+from narthex.ports.records import EventType
+
+MOST_LINES_A_MINUTE = 100
+
+
+class BadKeyLines:
+    """The lines of the present minute.
+
+    What it remembers is bounded by the applications that there are: a line is asked for only where one was found.
+    """
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._written: defaultdict[str, set[tuple[EventType, str]]] = defaultdict(set)
+
+    def claim(self, app_id: str, event_type: EventType, group: str, *, now: datetime) -> bool:
+        """Whether this one is written; if so, its like is not until the minute is over.
+
+        Args:
+            event_type: says which kind of key it was, and whether it is locked or wrong.
+            group: the client's neighbourhood (`narthex.http.client.rate_limit_group`).
+        """
+        minute = int(now.timestamp()) // 60
+        if minute != self._minute:
+            self._minute = minute
+            self._written.clear()
+        lines = self._written[app_id]
+        if (event_type, group) in lines or len(lines) >= MOST_LINES_A_MINUTE:
+            return False
+        lines.add((event_type, group))
+        return True
