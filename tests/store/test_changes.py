@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from narthex.ports.changes import (
     TouchConfiguration,
 )
 from narthex.ports.records import ApplicationSettings, KeyKind
+from narthex.ports.store import MOST_CREDENTIALS
 from narthex.usecases.call import time_ordered_id
 from tests.store.conftest import Test
 from tests.store.records import (
@@ -74,7 +76,32 @@ def test_credentials_of_a_user_come_oldest_first(on_store: OnStore) -> None:
         for credential in [*credentials, make_credential("of another", user_id="another")]:
             await tenant.commit(AddCredential(credential))
         assert await tenant.list_credentials("user") == sorted(credentials, key=lambda kept: kept.created_at)
-        assert await tenant.count_users() == 2
+
+    on_store(act)
+
+
+def test_of_very_many_credentials_the_oldest_are_listed(on_store: OnStore) -> None:
+    """More than an application could ever give a user: imported ones, or those of a server without this limit."""
+    credentials = [make_credential(f"{n}", created_at=NOW + n * SECOND) for n in range(MOST_CREDENTIALS + 1)]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await asyncio.gather(*(tenant.commit(AddCredential(credential)) for credential in reversed(credentials)))
+        assert await tenant.list_credentials("user") == credentials[:MOST_CREDENTIALS]
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("portion", [1, 2, 3, 5_000])
+def test_users_are_counted_as_far_as_is_asked(on_store: OnStore, monkeypatch: pytest.MonkeyPatch, portion: int) -> None:
+    monkeypatch.setattr(store, "_USERS_PORTION", portion)
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        for n in range(8):
+            await tenant.commit(AddCredential(make_credential(f"{n}", user_id=f"{n % 4}")))
+        await root.tenant("other").commit(AddCredential(make_credential(user_id="another")))
+        assert [n for n in range(8) if await tenant.has_users(n)] == [0, 1, 2, 3, 4]
 
     on_store(act)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from narthex.base.errors import Unavailable
 from narthex.ports.changes import Change
 from narthex.ports.records import Application, Credential
+
+MOST_CREDENTIALS: Final = 100
+"""How many of a user's credentials are listed. Browsers and authenticators are given them all, in every ceremony."""
 
 
 class StoreUnavailable(Unavailable):
@@ -32,11 +35,11 @@ class TenantStore(Protocol):
     async def find_credential(self, credential_id: bytes) -> Credential | None: ...
 
     async def list_credentials(self, user_id: str) -> Sequence[Credential]:
-        """All credentials of a user, oldest first."""
+        """The credentials of a user, oldest first; of one with more than `MOST_CREDENTIALS`, the oldest of them."""
         ...
 
-    async def count_users(self) -> int:
-        """Distinct users that have at least one credential."""
+    async def has_users(self, at_least: int) -> bool:
+        """Whether so many distinct users, or more, have a credential. Looks no further than it must."""
         ...
 
     async def find_alias_user(self, alias_mac: bytes) -> str | None:

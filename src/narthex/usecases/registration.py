@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from narthex.base.errors import Conflict, Malformed, Refusal, Rejected
 from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
 from narthex.ports.records import Credential, EventType
+from narthex.ports.store import MOST_CREDENTIALS
 from narthex.tokens.payloads import RegisterToken, RegistrationSession, VerifyToken, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_records, refuse_taken
@@ -77,6 +78,13 @@ class MaxUsersReached(Rejected):
     advice = "ask the operator to raise the application's limit, or delete users who left"
 
 
+class TooManyCredentials(Rejected):
+    """The user has as many passkeys as a user may have."""
+
+    code = "too-many-credentials"
+    advice = "delete passkeys that this user no longer uses"
+
+
 class RegistrationRefused(Rejected):
     """The authenticator's answer did not pass verification; `reason` says which check refused it."""
 
@@ -122,9 +130,12 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
     """Give leave to enrol one passkey.
 
     Raises:
-        MaxUsersReached, InvalidAttestation, AttestationNotAllowed, AliasTaken.
+        TooManyCredentials, MaxUsersReached, InvalidAttestation, AttestationNotAllowed, AliasTaken.
     """
-    await _refuse_too_many_users(call, enrolment.user_id)
+    kept = await call.store.list_credentials(enrolment.user_id)
+    _refuse_too_many_credentials(kept)
+    if not kept:  # A user who is here already may always add another passkey.
+        await _refuse_too_many_users(call)
     attestation = _attestation(call, enrolment.attestation)
     await refuse_taken(call, enrolment.user_id, enrolment.aliases or ())
     token = RegisterToken(
@@ -154,7 +165,7 @@ async def begin_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
-        MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed.
+        MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed, TooManyCredentials.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
     refuse_expired(leave.expires_at, now=call.now)
@@ -162,6 +173,8 @@ async def begin_registration(
     relying_party = expected_rp_id(call, rp_id)
     if not leave.user_id:
         raise MissingUserId("the register token names no user")
+    kept = await call.store.list_credentials(leave.user_id)
+    _refuse_too_many_credentials(kept)
     options = CreationOptions(
         rp_id=relying_party,
         user_handle=leave.user_id.encode(),
@@ -173,7 +186,7 @@ async def begin_registration(
         discoverable=leave.discoverable,
         user_verification=_known(leave.user_verification, USER_VERIFICATIONS, "user verification"),
         hints=leave.hints,
-        exclude=await call.store.list_credentials(leave.user_id),
+        exclude=kept,
     )
     session = RegistrationSession(
         session_id=time_ordered_id(call.now, call.random),
@@ -205,7 +218,7 @@ async def finish_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
-        NonceSpent, RegistrationRefused, CredentialExists, AliasTaken.
+        NonceSpent, RegistrationRefused, TooManyCredentials, CredentialExists, AliasTaken.
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
     refuse_expired(ceremony.expires_at, now=call.now)
@@ -262,6 +275,8 @@ def _verify(
 async def _keep(
     call: Call, ceremony: RegistrationSession, verified: VerifiedRegistration, *, origin: str, nickname: str | None
 ) -> None:
+    # Again, because registrations may begin side by side; a passkey past the limit would be kept and never offered.
+    _refuse_too_many_credentials(await call.store.list_credentials(ceremony.user_id))
     credential = Credential(
         credential_id=verified.credential_id,
         user_id=ceremony.user_id,
@@ -325,11 +340,14 @@ async def _commit_event(call: Call, event_type: EventType, message: str, user_id
         await call.store.commit(*changes)
 
 
-async def _refuse_too_many_users(call: Call, user_id: str) -> None:
+def _refuse_too_many_credentials(kept: Sequence[Credential]) -> None:
+    if len(kept) >= MOST_CREDENTIALS:
+        raise TooManyCredentials(f"the user has {MOST_CREDENTIALS} passkeys, which is the most")
+
+
+async def _refuse_too_many_users(call: Call) -> None:
     most = call.application.settings.max_users
-    if most is None or await call.store.list_credentials(user_id):
-        return  # A user who is here already may always add another passkey.
-    if await call.store.count_users() >= most:
+    if most is not None and await call.store.has_users(most):
         raise MaxUsersReached(f"the application may hold {most} users, and it does")
 
 
