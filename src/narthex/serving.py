@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from narthex import main as house
 from narthex.base.errors import Unavailable
+from narthex.connection import Connection
 from narthex.settings import Settings, is_local, read_settings
 
 _GRACE_S = 20
@@ -85,7 +86,8 @@ def _config(app: ASGIApp | str, **more: bool | int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        ws="none",
         lifespan="on",
         # Addresses are ours to read, from trusted proxies only; uvicorn's own reading would believe any header.
         proxy_headers=False,
