@@ -49,6 +49,18 @@ class MasterKeyDiffers(Rejected):
     advice = "set NARTHEX_MASTER_KEY, or NARTHEX_MASTER_KEY_FILE, to the key that this database was set up with"
 
 
+class MasterKeyMissing(Rejected):
+    """The database was set up with a master key that is not where it was."""
+
+    code = "master-key-missing"
+    advice = "bring the file back, or set NARTHEX_MASTER_KEY or NARTHEX_MASTER_KEY_FILE"
+
+
+def has_master_key(settings: Settings) -> bool:
+    """Whether a master key is given, or was made by an earlier start."""
+    return bool(settings.master_key or settings.master_key_file) or settings.own_master_key_file.exists()
+
+
 def read_keyring(settings: Settings) -> keyrings.MasterKeyring:
     """The keyring under the operator's master key, or under one that the first start makes.
 
@@ -66,7 +78,7 @@ async def prepare(settings: Settings) -> None:
     """Make the database ready: an empty one is set up, an older one is refused, and so is another key's.
 
     Raises:
-        SchemaOutdated, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
+        SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     revision = await migrate.current(settings.database_url)
@@ -76,6 +88,9 @@ async def prepare(settings: Settings) -> None:
         raise SchemaOutdated(f"the database is at revision `{revision}` and this version needs `{migrate.head()}`")
     store = await open_store(settings.database_url, pool_size=1)
     try:
+        if not has_master_key(settings) and await store.find_fact(KEY_FACT) is not None:
+            # Making one now would only hide that the true one is gone.
+            raise MasterKeyMissing(f"`{settings.own_master_key_file}` is gone, and this database was set up with it")
         await _match_key(store, read_keyring(settings))
     finally:
         await store.close()
