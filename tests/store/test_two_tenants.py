@@ -56,7 +56,7 @@ async def plant(tenant: SqlTenantStore, mark: str) -> None:
     await tenant.commit(AddCredential(make_credential("shared", device=mark)))
     await tenant.commit(ReplaceAliases(mark, (make_alias("a"),)))
     await tenant.commit(ReplaceAliases("user", (make_alias("b", plaintext=mark),)))
-    await tenant.commit(SpendNonce(raw("nonce", 16), NOW))
+    await tenant.commit(SpendNonce(raw("nonce", 16), NOW), SpendNonce(raw(mark, 16), NOW))
     await tenant.commit(AddEvent(make_event(subject=mark)))
 
 
@@ -89,6 +89,7 @@ QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
         lambda tenant: tenant.find_alias_owners([raw("a"), raw("b")]),
         lambda mark: sorted([mark, "user"]),
     ),
+    "is_spent": (lambda tenant: _spent(tenant), lambda mark: [mark, "nonce"]),
 }
 
 CHANGED: dict[type[Change], tuple[Change, str]] = {
@@ -119,6 +120,10 @@ async def _marks_of_application(tenant: SqlTenantStore) -> list[object]:
 
 async def _numbers_of_users(tenant: SqlTenantStore) -> list[int]:
     return [number for number in range(1, 5) if await tenant.has_users(number)]
+
+
+async def _spent(tenant: SqlTenantStore) -> list[str]:
+    return [name for name in ("of-app", "of-other", "nonce", "another") if await tenant.is_spent(raw(name, 16))]
 
 
 def test_every_question_and_change_of_the_port_has_a_row() -> None:

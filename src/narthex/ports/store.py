@@ -50,6 +50,10 @@ class TenantStore(Protocol):
         """The ids of all users who bear one of the aliases, each once."""
         ...
 
+    async def is_spent(self, nonce: bytes) -> bool:
+        """Whether a one-time token was used already; the commit stays the authority."""
+        ...
+
     async def commit(self, *changes: Change) -> None:
         """Apply all changes in order, or none.
 

@@ -175,6 +175,7 @@ _SPEND_NONCE = TenantStatement(
     """,
     must_change=True,
 )
+_FIND_NONCE = TenantStatement("select 1 from spent_nonce where app_id = :app_id and nonce = :nonce")
 _ADD_EVENT = TenantStatement(
     """
     insert into event (app_id, event_id, performed_at, event_type, severity, message, performed_by, subject,
@@ -488,6 +489,9 @@ class SqlTenantStore:
         macs = [*alias_macs, *[alias_macs[-1]] * (count - len(alias_macs))]
         rows = await self._fetch(_find_alias_owners(count), **{f"mac_{n}": mac for n, mac in enumerate(macs)})
         return sorted(row[0] for row in rows)
+
+    async def is_spent(self, nonce: bytes) -> bool:
+        return bool(await self._fetch(_FIND_NONCE, nonce=nonce))
 
     async def commit(self, *changes: Change) -> None:
         steps: list[Step] = []
