@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import httpx
 import pytest
 
 from narthex.http.app import ROUTES
-from narthex.http.authenticate import Access
+from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.body import Body
-from narthex.http.routing import RouteSpec, Unguarded, route
+from narthex.http.routing import Endpoint, RouteSpec, Unguarded, route
 from narthex.ports.records import EventType, KeyKind, Scope
 from narthex.usecases.application import SCOPES_OF_KIND
 from tests.support.application import (
@@ -37,7 +38,10 @@ pytestmark = pytest.mark.anyio
 SNAPSHOT = Path(__file__).with_name("endpoint_matrix.txt")
 UNKNOWN = "0" * 32
 
-NOT_IN_THE_MATRIX: set[str] = set()
+Route = tuple[str, str]
+"""Method and path: one path may have several routes, and each answers for itself."""
+
+NOT_IN_THE_MATRIX: set[Route] = set()
 """Routes that are not shown. It only shrinks."""
 
 Prepare = Callable[[Ceremonies], Awaitable[Json]]
@@ -75,15 +79,15 @@ async def _create(ceremonies: Ceremonies) -> Json:
     return {}
 
 
-GOOD_BODIES: dict[str, Prepare] = {
-    "/register/token": _register_token,
-    "/register/begin": _register_begin,
-    "/register/complete": _register_complete,
-    "/signin/begin": _signin_begin,
-    "/signin/complete": _signin_complete,
-    "/signin/verify": _signin_verify,
-    "/signin/generate-token": _signin_generate_token,
-    "/admin/apps/{app_id}/create": _create,
+GOOD_BODIES: dict[Route, Prepare] = {
+    ("POST", "/register/token"): _register_token,
+    ("POST", "/register/begin"): _register_begin,
+    ("POST", "/register/complete"): _register_complete,
+    ("POST", "/signin/begin"): _signin_begin,
+    ("POST", "/signin/complete"): _signin_complete,
+    ("POST", "/signin/verify"): _signin_verify,
+    ("POST", "/signin/generate-token"): _signin_generate_token,
+    ("POST", "/admin/apps/{app_id}/create"): _create,
 }
 """What the owner would send, so that a refusal in the matrix is about the caller and nothing else."""
 
@@ -113,7 +117,9 @@ class Stage:
             else (self.ours.secret_key, self.ours.public_key, self.theirs.secret_key)
         )
         locked = self.ours.other_public_key if public else self.ours.other_secret_key
-        lacking = await self.house.add_key("ours", kind, scopes=SCOPES_OF_KIND[kind] - {spec.scope})  # type: ignore[arg-type]
+        any_will_do = spec.scope is ANY_SCOPE
+        scopes = frozenset() if any_will_do else SCOPES_OF_KIND[kind] - {spec.scope}  # type: ignore[arg-type]
+        lacking = await self.house.add_key("ours", kind, scopes=scopes)
         return {
             "anonymous": {},
             "empty header": {header: ""},
@@ -129,7 +135,7 @@ class Stage:
             "key cut short": {header: right[:-1]},
             "key in capitals": {header: right.upper()},
             "locked key": {header: locked},
-            "key lacks the scope": {header: lacking},
+            "key without any scope" if any_will_do else "key lacks the scope": {header: lacking},
             "management key": {"ManagementKey": MANAGEMENT_KEY},
             "another tenant's key": {header: others},
             "both headers": {header: right, other_header: f"ours:{other_kind}:{UNKNOWN}"},
@@ -152,7 +158,7 @@ class Stage:
     async def ask(self, spec: RouteSpec, headers: dict[str, str]) -> httpx.Response:
         self.created += 1
         url = spec.path.format(app_id=f"new{self.created}")
-        body = await GOOD_BODIES[spec.path](self.ceremonies) if spec.body is not None else None
+        body = await GOOD_BODIES[route_of(spec)](self.ceremonies) if spec.body is not None else None
         return await self.house.client.request(spec.method, url, headers=headers, json=body)
 
 
@@ -167,8 +173,13 @@ async def stage(house: HouseInProcess) -> Stage:
     return stage
 
 
+def route_of(spec: RouteSpec) -> Route:
+    return spec.method, spec.path
+
+
 def title_of(spec: RouteSpec) -> str:
-    needs = " ".join(filter(None, (spec.access.value or "nobody in particular", spec.scope and f"({spec.scope})")))
+    scope = "any scope" if spec.scope is ANY_SCOPE else spec.scope
+    needs = " ".join(filter(None, (spec.access.value or "nobody in particular", scope and f"({scope})")))
     return f"{spec.method} {spec.path} · {needs}"
 
 
@@ -183,7 +194,7 @@ def line_of(caller: str, response: httpx.Response) -> str:
 async def test_every_route_answers_every_caller_as_the_matrix_says(stage: Stage) -> None:
     blocks = []
     for spec in ROUTES:
-        if spec.path in NOT_IN_THE_MATRIX:
+        if route_of(spec) in NOT_IN_THE_MATRIX:
             continue
         lines = [title_of(spec)]
         for caller, headers in (await stage.callers(spec)).items():
@@ -200,10 +211,10 @@ async def test_every_route_answers_every_caller_as_the_matrix_says(stage: Stage)
 
 
 def test_every_route_is_in_the_matrix_or_excused() -> None:
-    taking = {spec.path for spec in ROUTES if spec.body is not None}
+    taking = {route_of(spec) for spec in ROUTES if spec.body is not None}
     assert set() == taking - GOOD_BODIES.keys() - NOT_IN_THE_MATRIX, "a route needs a good body in GOOD_BODIES"
     assert set() == GOOD_BODIES.keys() - taking, "a body is of a route that is gone"
-    assert set() == NOT_IN_THE_MATRIX - {spec.path for spec in ROUTES}, "an excused route is gone: drop it"
+    assert set() == NOT_IN_THE_MATRIX - {route_of(spec) for spec in ROUTES}, "an excused route is gone: drop it"
 
 
 # --- the sentences of a 401 -----------------------------------------------------------------------------------------
@@ -343,6 +354,52 @@ def test_a_route_for_keys_without_a_scope_does_not_start(access: Access) -> None
 def test_a_scope_that_nobody_would_check_does_not_start(access: Access) -> None:
     with pytest.raises(Unguarded):
         route("POST", "/nowhere", access=access, scope=Scope.LOGIN)
+
+
+def test_any_scope_is_for_secret_keys_alone() -> None:
+    with pytest.raises(Unguarded):
+        route("POST", "/nowhere", access=Access.PUBLIC_KEY, scope=ANY_SCOPE)
+
+
+async def answer_of(house: HouseInProcess, spec: RouteSpec, headers: dict[str, str]) -> int:
+    """The status with which an endpoint of this one route answers."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Endpoint({spec.method: spec}, house.env)({**scope, "path_params": {}}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://narthex.test") as client:
+        return (await client.request(spec.method, spec.path, headers=headers)).status_code
+
+
+def greeting(**guard: Any) -> RouteSpec:
+    async def greet(call: Any) -> None:
+        """Say nothing, to whoever may hear it."""
+
+    return route("GET", "/greeting", **guard)(greet).spec  # type: ignore[attr-defined,no-any-return]
+
+
+async def test_any_scope_takes_every_secret_key_and_no_other(house: HouseInProcess, application: Application) -> None:
+    spec = greeting(access=Access.SECRET_KEY, scope=ANY_SCOPE)
+    bare = await house.add_key("demo", KeyKind.SECRET, scopes=frozenset())
+    callers = [
+        {"ApiSecret": application.secret_key},
+        {"ApiSecret": bare},
+        {"ApiSecret": application.public_key},
+        {"ApiKey": application.public_key},
+        {"ManagementKey": MANAGEMENT_KEY},
+        {},
+    ]
+    assert [204, 204, 401, 401, 401, 401] == [await answer_of(house, spec, headers) for headers in callers]
+
+
+@pytest.mark.parametrize("access", [Access.PUBLIC_KEY, Access.SECRET_KEY])
+async def test_a_key_route_that_lost_its_scope_answers_nobody(
+    house: HouseInProcess, application: Application, access: Access
+) -> None:
+    """Least of all the operator, whose routes have no scope either."""
+    spec = replace(greeting(access=access, scope=Scope.LOGIN), scope=None)
+    keys = {"ApiKey": application.public_key, "ApiSecret": application.secret_key, "ManagementKey": MANAGEMENT_KEY}
+    assert 500 == await answer_of(house, spec, keys)
 
 
 def test_a_route_that_says_no_access_does_not_start() -> None:

@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from narthex.http import client
 from narthex.http.environment import Environment
@@ -30,6 +31,15 @@ class Access(Enum):
     PUBLIC_KEY = "ApiKey"
     SECRET_KEY = "ApiSecret"
     MANAGEMENT_KEY = "ManagementKey"
+
+
+class AnyScope(Enum):
+    """In place of a scope: the key must be good, and may have whichever scopes it has."""
+
+    ANY_SCOPE = "any"
+
+
+ANY_SCOPE: Final = AnyScope.ANY_SCOPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,13 @@ _LONGEST_KEY = 256
 
 
 async def authenticate_key(
-    env: Environment, access: Access, scope: Scope, headers: Mapping[bytes, bytes], *, peer: str, trace_id: str
+    env: Environment,
+    access: Access,
+    scope: Scope | AnyScope,
+    headers: Mapping[bytes, bytes],
+    *,
+    peer: str,
+    trace_id: str,
 ) -> Call:
     """Find the application whose key this is.
 
@@ -92,7 +108,7 @@ async def authenticate_key(
         group = client.rate_limit_group(client.client_address(peer, headers, env.trusted_proxies))
         await _record_bad_key(env, tenant, form, value, trace_id, group=group, locked=key is not None)
         raise KeyRequired(form.header, explain(form, headers))
-    if scope not in key.scopes:
+    if scope is not ANY_SCOPE and scope not in key.scopes:
         raise ScopeMissing(scope)
     return Call(
         tenant=tenant,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from narthex.http.authenticate import Access
+from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.body import Body
 from narthex.http.environment import Page
 from narthex.http.routing import RouteSpec
@@ -82,7 +82,8 @@ def _operation(spec: RouteSpec) -> dict[str, Any]:
         operation["description"] = rest.strip()
     if spec.access.value in _SCHEMES:
         operation["security"] = [{spec.access.value: []}]
-        operation["x-required-scope"] = str(spec.scope)
+        if spec.scope is not ANY_SCOPE:
+            operation["x-required-scope"] = str(spec.scope)
     if spec.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(spec.body)}}}
     return operation

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from narthex.base.errors import RateLimited, Refusal, Unavailable
 from narthex.http import client
-from narthex.http.authenticate import Access, authenticate_key, authenticate_operator
+from narthex.http.authenticate import ANY_SCOPE, Access, AnyScope, authenticate_key, authenticate_operator
 from narthex.http.body import Body, read_body
 from narthex.http.environment import Environment, Header, Page
 from narthex.http.problems import (
@@ -49,7 +49,7 @@ class RouteSpec:
     method: str
     path: str
     access: Access
-    scope: KeyScope | None
+    scope: KeyScope | AnyScope | None
     body: type[Body] | None
     answer: Any
     """The type of the answer: a struct, or None for 204."""
@@ -77,7 +77,7 @@ def route(
     path: str,
     *,
     access: Access,
-    scope: KeyScope | None = None,
+    scope: KeyScope | AnyScope | None = None,
     body: type[Body] | None = None,
     answer: Any = None,
     status: int | None = None,
@@ -87,15 +87,18 @@ def route(
 
     Args:
         access: whose header proves the caller.
-        scope: what the key must be good for; needed with key access, and only there.
+        scope: what the key must be good for; needed with key access, and only there. `ANY_SCOPE` takes every secret
+            key, as most of the compatible API's private endpoints do.
         answer: the type of the answer; None answers 204.
 
     Raises:
-        Unguarded: key access without a scope.
+        Unguarded: key access without a scope, or a public key's, which stands in pages, with any.
     """
     needs_scope = access in (Access.PUBLIC_KEY, Access.SECRET_KEY)
     if needs_scope is not (scope is not None):
         raise Unguarded(f"{method} {path}: a scope goes with key access, and only with it")
+    if scope is ANY_SCOPE and access is not Access.SECRET_KEY:
+        raise Unguarded(f"{method} {path}: any scope is for secret keys")
 
     def mark(handler: Handler) -> Handler:
         spec = RouteSpec(
@@ -197,11 +200,16 @@ class Endpoint:
         self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes], trace: str
     ) -> Call | OperatorCall | Environment:
         env = self._env
-        if spec.access is Access.ANONYMOUS:
-            return env
-        if spec.scope is None:
-            return authenticate_operator(env, headers, trace_id=trace)
-        return await authenticate_key(env, spec.access, spec.scope, headers, peer=_peer(scope), trace_id=trace)
+        match spec.access:
+            case Access.ANONYMOUS:
+                return env
+            case Access.MANAGEMENT_KEY:
+                return authenticate_operator(env, headers, trace_id=trace)
+            case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:
+                return await authenticate_key(env, spec.access, spec.scope, headers, peer=_peer(scope), trace_id=trace)
+            case _:
+                # `route` lets none through: whoever relaxes it gets an endpoint that answers nobody.
+                raise Unguarded(f"{spec.method} {spec.path} does not say who may call it")
 
 
 async def _read(spec: RouteSpec, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:

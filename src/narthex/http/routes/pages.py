@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
-from narthex.http.authenticate import Access
+from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.body import camel, required
 from narthex.http.environment import Environment, Page
 from narthex.http.openapi import Documented, openapi_document
@@ -179,11 +179,11 @@ def _reference(documented: Documented, document: dict[str, Any]) -> str:
 
 def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> str:
     key = "public" if spec.access is Access.PUBLIC_KEY else "secret"
+    scope = "whatever its scopes" if spec.scope is ANY_SCOPE else f"with the scope <code>{spec.scope}</code>"
     parts = [
         f"<section id='{spec.name}'><h2><code>{spec.method} {escape(spec.path)}</code></h2>",
         f"<p>{_prose(_summary(spec))}</p>",
-        f"<p>Header <code>{spec.access.value}</code>, the application's {key} key with the scope "
-        f"<code>{spec.scope}</code>.</p>",
+        f"<p>Header <code>{spec.access.value}</code>, the application's {key} key {scope}.</p>",
     ]
     if spec.body is not None:
         properties = schemas[spec.body.__name__]["properties"]
