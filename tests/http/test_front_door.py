@@ -408,10 +408,13 @@ async def test_the_country_is_believed_from_trusted_proxies_only(sqlite_url: str
         (["192.0.2.0/24"], "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         (["192.0.2.0/24"], "not an address", "192.0.2.1"),
         (["192.0.2.0/24"], "", "192.0.2.1"),
+        (["192.0.2.0/24"], "::ffff:203.0.113.9", "203.0.113.9"),
+        (["192.0.2.0/24", "203.0.113.0/24"], "1.1.1.1, ::ffff:203.0.113.9", "1.1.1.1"),
     ],
 )
+@pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1"])
 async def test_limits_count_by_the_address_that_trusted_proxies_saw(
-    sqlite_url: str, trusted: list[str], forwarded: str, group: str
+    sqlite_url: str, trusted: list[str], forwarded: str, group: str, peer: str
 ) -> None:
     """CVE-2026-45364: a header that anybody can write must not choose the bucket, nor one customer's /64 be many."""
     counted: list[tuple[str, str]] = []
@@ -421,7 +424,7 @@ async def test_limits_count_by_the_address_that_trusted_proxies_saw(
         return 7
 
     networks = tuple(ip_network(each) for each in trusted)
-    async with HouseInProcess(sqlite_url, trusted_proxies=networks, rate_limiter=limiter) as house:
+    async with HouseInProcess(sqlite_url, trusted_proxies=networks, rate_limiter=limiter, peer=peer) as house:
         response = await house.client.post("/signin/begin", json={}, headers={"X-Forwarded-For": forwarded})
         refused(response, 429, "rate_limited")
         assert "7" == response.headers["retry-after"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
@@ -34,7 +34,7 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
     hops = [hop.strip() for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")]
     while hops and is_trusted(address, trusted):
         hop = hops.pop()
-        if not _is_address(hop):
+        if _parsed(hop) is None:
             break
         address = hop
     return address
@@ -42,22 +42,19 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether the address is one of our own proxies."""
-    if not trusted or not _is_address(address):
-        return False
-    parsed = ip_address(address)
-    return any(parsed in network for network in trusted)
+    parsed = _parsed(address) if trusted else None
+    return parsed is not None and any(parsed in network for network in trusted)
 
 
 def rate_limit_group(address: str) -> str:
     """The neighbourhood that shares a limit: the address, or its /64 when it is IPv6 (one customer has all of it)."""
-    if not _is_address(address):
-        return address
-    parsed = ip_address(address)
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+    match _parsed(address):
+        case IPv6Address() as parsed:
+            return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+        case None:
+            return address
+        case parsed:
+            return str(parsed)
 
 
 def country(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> str:
@@ -82,9 +79,15 @@ def _device(user_agent: str) -> str:
     return f"{browser}, {system} {major}"
 
 
-def _is_address(text: str) -> bool:
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that a text names, if it names one.
+
+    A socket that listens on IPv6 tells of an IPv4 peer as ``::ffff:192.0.2.1`` (RFC 4291, 2.5.5.2): it is the same
+    peer, and trusted or limited as such.
+    """
     try:
-        ip_address(text)
+        address = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
