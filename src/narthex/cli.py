@@ -10,9 +10,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import msgspec
 from cyclopts import App, Parameter, validators
 
 from narthex import __version__
@@ -20,9 +23,12 @@ from narthex.base.errors import Refusal
 from narthex.http.problems import sentence
 from narthex.settings import CONFIG, SETTINGS, Settings, read_settings, unknown_variables
 
-app = App(
-    name="narthex", help="A passkey server and a policy decision point, kept apart on purpose.", version=__version__
-)
+if TYPE_CHECKING:
+    from narthex.usecases.call import OperatorCall
+
+T = TypeVar("T")
+
+app = App(name="narthex", help="A self-hosted passkey server.", version=__version__)
 applications = App(name="app", help="The applications whose users sign in here.")
 app.command(applications)
 
@@ -76,15 +82,57 @@ def dev(*, port: Port = 8470, data_dir: Path = Path(".narthex")) -> None:
 @app.command
 def migrate(*, config: Config = None) -> None:
     """Bring the database to the schema of this version."""
-    from narthex.adapters.sql import migrate as migrations
+    from narthex import main as house
 
-    settings = _settings(config)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    before = asyncio.run(migrations.current(settings.database_url))
-    asyncio.run(migrations.upgrade(settings.database_url))
-    after = asyncio.run(migrations.current(settings.database_url))
+    before, after = asyncio.run(house.bring_up_to_date(_settings(config)))
     moved = before != after
     print(f"The schema went from {before or 'nothing'} to {after}." if moved else f"The schema is at {after}.")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an operator may decide for an application; None leaves it as it is."""
+
+    origin: Annotated[
+        list[str] | None,
+        Parameter(help="A page's origin, such as https://app.example.com; repeat for more. The list replaces the old."),
+    ] = None
+    top_origin: Annotated[
+        list[str] | None, Parameter(help="An origin that may frame the application's pages; repeat for more.")
+    ] = None
+    conceal_users: Annotated[
+        bool | None, Parameter(help="Answer for unknown users with a decoy, so that nobody can ask who is one.")
+    ] = None
+    single_use: Annotated[bool | None, Parameter(help="Accept each sign-in token once; on from the start.")] = None
+    manual_tokens: Annotated[bool | None, Parameter(help="Make sign-in tokens by hand; on from the start.")] = None
+    attestation: Annotated[bool | None, Parameter(help="Let registrations ask for attestation.")] = None
+    events: Annotated[bool | None, Parameter(help="Keep an event log.")] = None
+    event_days: Annotated[
+        int | None, Parameter(help="Days that events are kept.", validator=validators.Number(gte=0, lte=3650))
+    ] = None
+    max_users: Annotated[
+        int | None, Parameter(help="The most users with passkeys; 0 for no limit.", validator=validators.Number(gte=0))
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """By the name of the application's setting: what was chosen."""
+        chosen = {
+            "origins": None if self.origin is None else tuple(self.origin),
+            "top_origins": None if self.top_origin is None else tuple(self.top_origin),
+            "conceal_unknown_users": self.conceal_users,
+            "single_use_verify_tokens": self.single_use,
+            "manual_tokens": self.manual_tokens,
+            "allow_attestation": self.attestation,
+            "event_logging": self.events,
+            "event_retention_days": self.event_days,
+        }
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        return changes if self.max_users is None else {**changes, "max_users": self.max_users or None}
+
+
+Name = Annotated[str, Parameter(help="The application's id.")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON object, for scripts.", negative="")]
+Chosen = Annotated[Choices, Parameter(name="*")]
 
 
 @applications.command
@@ -92,48 +140,22 @@ def create(
     name: Annotated[str, Parameter(help="Its id: 3 to 62 lower-case letters and digits, beginning with a letter.")],
     /,
     *,
-    origin: Annotated[
-        list[str] | None,
-        Parameter(
-            help="A page's origin, such as https://app.example.com; repeat for more. Without one, any is accepted.",
-            negative="",
-        ),
-    ] = None,
-    top_origin: Annotated[
-        list[str] | None,
-        Parameter(help="An origin that may frame the application's pages; repeat for more.", negative=""),
-    ] = None,
-    conceal_users: Annotated[
-        bool,
-        Parameter(help="Answer for unknown users with a decoy, so that nobody can ask who is one.", negative=""),
-    ] = False,
-    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON object, for scripts.", negative="")] = False,
+    choices: Chosen = Choices(),
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Make an application and print its keys, which are shown only now."""
-    from narthex import main as house
+    """Make an application and print its keys, which are shown only now.
+
+    Without --origin, ceremonies may come from any page.
+    """
     from narthex.ports.records import ApplicationSettings
-    from narthex.usecases.application import ApplicationKeys, create_application
+    from narthex.usecases.application import create_application
 
-    chosen = ApplicationSettings(
-        origins=tuple(origin or ()),
-        top_origins=tuple(top_origin or ()),
-        conceal_unknown_users=conceal_users,
-        event_logging=True,
-    )
-    settings = _settings(config)
-
-    async def act() -> ApplicationKeys:
-        async with house.operating(settings) as call:
-            return await create_application(call, name, chosen)
-
-    keys = asyncio.run(act())
+    chosen = ApplicationSettings(**{"event_logging": True, **choices.changes()})
+    settings, keys = _operate(config, lambda call: create_application(call, name, chosen))
     if as_json:
-        print(
-            json.dumps(
-                {"appId": name, "apiUrl": settings.public_url, "apiKeys": keys.public, "apiSecrets": keys.secret}
-            )
-        )
+        names = {"appId": name, "apiUrl": settings.public_url}
+        print(json.dumps({**names, "apiKeys": keys.public, "apiSecrets": keys.secret}))
         return
     print(f"Application {name}. These keys are shown only now: keep the secret one on your backend.\n")
     print(f"  API URL     {settings.public_url}")
@@ -144,18 +166,44 @@ def create(
     print(f"  ApiSecret   {keys.secret[1]!s}")
 
 
+@applications.command(name="set")
+def set_(
+    name: Name,
+    /,
+    *,
+    choices: Chosen = Choices(),
+    config: Config = None,
+) -> None:
+    """Decide something else for an application; what is not named stays. Servers follow within a second."""
+    from narthex.usecases.application import change_settings
+
+    _, changed = _operate(config, lambda call: change_settings(call, name, **choices.changes()))
+    _print_members(msgspec.to_builtins(changed))
+
+
+@applications.command
+def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
+    """Print what is decided for an application, and its keys. Secrets are not known here."""
+    from narthex.usecases.application import get_application
+
+    _, application = _operate(config, lambda call: get_application(call, name))
+    decided = msgspec.to_builtins(application.settings)
+    keys = [
+        {"kind": str(key.kind), "key": key.value or f"{name}:secret:{'*' * 28}{key.hint}", "locked": key.locked}
+        for key in application.api_keys
+    ]
+    if as_json:
+        print(json.dumps({"appId": name, "createdAt": application.created_at.isoformat(), **decided, "keys": keys}))
+        return
+    _print_members({"created_at": f"{application.created_at:%Y-%m-%d %H:%M} UTC", **decided})
+    for key in keys:
+        print(f"{key['kind']} key: {key['key']}{' (locked)' if key['locked'] else ''}")
+
+
 @applications.command(name="list")
 def list_(*, config: Config = None) -> None:
     """Print the ids of all applications."""
-    from narthex import main as house
-
-    settings = _settings(config)
-
-    async def act() -> list[str]:
-        async with house.operating(settings) as call:
-            return list(await call.root.list_applications())
-
-    names = asyncio.run(act())
+    _, names = _operate(config, lambda call: call.root.list_applications())
     print("\n".join(names) if names else "There are no applications yet: `narthex app create NAME` makes one.")
 
 
@@ -177,6 +225,35 @@ def doctor(*, config: Config = None) -> None:
         print(f"{'ok  ' if finding.ok else 'FAIL' if finding.fatal else 'warn'}  {finding.subject}: {finding.words}")
     if any(finding.fatal and not finding.ok for finding in findings):
         raise SystemExit(1)
+
+
+def _operate(config: Path | None, act: Callable[[OperatorCall], Awaitable[T]]) -> tuple[Settings, T]:
+    """Do something as the operator of the database that the settings name."""
+    from narthex import main as house
+
+    settings = _settings(config)
+
+    async def acted() -> T:
+        async with house.operating(settings) as call:
+            return await act(call)
+
+    return settings, asyncio.run(acted())
+
+
+def _print_members(members: Mapping[str, Any]) -> None:
+    for name, value in members.items():
+        print(f"{name.replace('_', ' ')}: {_said(value)}")
+
+
+def _said(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None | "" | () | []:
+            return "-"
+        case tuple() | list():
+            return ", ".join(map(str, value))
+    return str(value)
 
 
 def _settings(config: Path | None) -> Settings:

@@ -41,10 +41,11 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     except Refusal as refusal:
         yield Finding("database", False, refusal.message)
         return
-    yield Finding("database", True, "answers")
     if revision is None:
-        yield Finding("migrations", False, "the database is empty: the first start, or `narthex migrate`, sets it up")
+        yield Finding("database", True, "is empty or not there yet: the first start makes it")
+        yield Finding("migrations", False, "none yet: the first start, or `narthex migrate`, applies them", fatal=False)
         return
+    yield Finding("database", True, "answers")
     current = revision == migrate.head()
     yield Finding("migrations", current, f"at {revision}" if current else f"at {revision}: run `narthex migrate`")
     if current:
@@ -60,7 +61,10 @@ async def _keys(settings: Settings) -> Finding:
         if not house.has_master_key(settings):
             words = f"`{settings.own_master_key_file}` is gone, and this database was set up with it: bring it back"
             return Finding("master key", False, words)
-        if kept is not None and kept != house.read_keyring(settings).fingerprint:
+        fingerprint = house.read_keyring(settings).fingerprint
+        if kept is None:
+            return Finding("master key", True, "can be read; the first start binds this database to it")
+        if kept != fingerprint:
             return Finding("master key", False, "it is not the one that this database was set up with")
         return Finding("master key", True, "it is the one that this database was set up with")
     except Refusal as refusal:

@@ -8,7 +8,7 @@ import hmac
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -56,6 +56,25 @@ class MasterKeyMissing(Rejected):
     advice = "bring the file back, or set NARTHEX_MASTER_KEY or NARTHEX_MASTER_KEY_FILE"
 
 
+class DataDirUnusable(Rejected):
+    """The directory for the server's own files cannot be made or written."""
+
+    code = "data-dir-unusable"
+    advice = "set NARTHEX_DATA_DIR, or `narthex dev --data-dir`, to a directory that can be written"
+
+
+def make_data_dir(settings: Settings) -> None:
+    """Make the directory for the server's own files.
+
+    Raises:
+        DataDirUnusable.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise DataDirUnusable(f"nothing can be kept in `{settings.data_dir}`: {e.strerror}") from e
+
+
 def has_master_key(settings: Settings) -> bool:
     """Whether a master key is given, or was made by an earlier start."""
     return bool(settings.master_key or settings.master_key_file) or settings.own_master_key_file.exists()
@@ -78,14 +97,34 @@ async def prepare(settings: Settings) -> None:
     """Make the database ready: an empty one is set up, an older one is refused, and so is another key's.
 
     Raises:
-        SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
+        DataDirUnusable, SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
     revision = await migrate.current(settings.database_url)
     if revision is None:
         await migrate.upgrade(settings.database_url)
     elif revision != migrate.head():
         raise SchemaOutdated(f"the database is at revision `{revision}` and this version needs `{migrate.head()}`")
+    await _bind_key(settings)
+
+
+async def bring_up_to_date(settings: Settings) -> tuple[str | None, str]:
+    """Migrate the database, and bind it to the master key if there is one here; says from where to where.
+
+    Raises:
+        DataDirUnusable, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
+    """
+    make_data_dir(settings)
+    before = await migrate.current(settings.database_url)
+    await migrate.upgrade(settings.database_url)
+    # Whoever migrates need not hold the key; a key that was made here only for that would shut the servers out.
+    if has_master_key(settings):
+        await _bind_key(settings)
+    return before, migrate.head()
+
+
+async def _bind_key(settings: Settings) -> None:
+    """Bind a new database to the master key, or hold the key against the one that it is bound to."""
     store = await open_store(settings.database_url, pool_size=1)
     try:
         if not has_master_key(settings) and await store.find_fact(KEY_FACT) is not None:
@@ -181,23 +220,31 @@ class Server:
 
 
 async def _keep_house(env: Environment) -> None:
-    """What must happen now and then while the server runs."""
-    await asyncio.to_thread(client.device, {})  # Its tables load now, so that no user waits for them.
-    events_are_due_at = env.clock.now()
+    """What must happen now and then while the server runs: each chore by itself, so that none waits for another."""
+    await asyncio.gather(
+        asyncio.to_thread(client.device, {}),  # Its tables load now, so that no user waits for them.
+        _do_every(_NONCES_ARE_PURGED_EVERY, _purge_nonces, env),
+        _do_every(_EVENTS_ARE_PURGED_EVERY, _purge_events, env),
+    )
+
+
+async def _do_every(span: timedelta, chore: Callable[[Environment], Awaitable[object]], env: Environment) -> None:
     while True:
-        now = env.clock.now()
         try:
-            # Other nodes' clocks may lag: a nonce is remembered a little longer than its token can live.
-            await env.root.purge_nonces(expired_before=now - _CLOCKS_MAY_DIFFER_BY)
-        except Refusal as refusal:
-            _log.warning("spent nonces were not purged", reason=refusal.message)
-        try:
-            if now >= events_are_due_at:
-                await env.root.purge_events(now=now)
-                events_are_due_at = now + _EVENTS_ARE_PURGED_EVERY
-        except Refusal as refusal:
-            _log.warning("old events were not purged", reason=refusal.message)
-        await asyncio.sleep(_NONCES_ARE_PURGED_EVERY.total_seconds())
+            await chore(env)
+        except Exception as e:
+            # The edge of the background: what fails is told, and tried again at its next turn.
+            _log.warning("a chore failed", chore=chore.__name__, reason=str(e) or type(e).__name__)
+        await asyncio.sleep(span.total_seconds())
+
+
+async def _purge_nonces(env: Environment) -> None:
+    # Other nodes' clocks may lag: a nonce is remembered a little longer than its token can live.
+    await env.root.purge_nonces(expired_before=env.clock.now() - _CLOCKS_MAY_DIFFER_BY)
+
+
+async def _purge_events(env: Environment) -> None:
+    await env.root.purge_events(now=env.clock.now())
 
 
 def from_environment() -> ASGIApp:

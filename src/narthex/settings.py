@@ -94,7 +94,7 @@ def _url(text: str) -> str:
 
 def _listen(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError("is not `host:port`, such as `127.0.0.1:8470`")
     return host.strip("[]"), int(port)
 
@@ -164,7 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
         "trusted_proxies",
         "",
         "Networks of your own reverse proxies, separated by commas. Only from there are `X-Forwarded-For` and "
-        "`CF-IPCountry` believed.",
+        "`CF-IPCountry` believed, so the proxy must overwrite or drop what a client wrote into `CF-IPCountry`.",
         _networks,
     ),
     Setting("rate_limits", "on", "`on` or `off`. Limits requests by address; counted in each process.", _switch),
@@ -223,6 +223,11 @@ def _as_text(value: Any) -> str:
 def _read(row: Setting, text: str) -> Any:
     if not text:
         return None
+    try:
+        # The environment hands over bytes that are no UTF-8 as lone surrogates, which nothing can write or compare.
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingRefused(f"{row.variable} is not UTF-8") from None
     try:
         return row.read(text)
     except ValueError as e:

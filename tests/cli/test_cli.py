@@ -137,7 +137,7 @@ def test_a_new_database_can_be_read_by_its_owner_only(operator: Operator) -> Non
 def test_a_database_of_another_version_is_not_served(operator: Operator, revision: str) -> None:
     operator.does("migrate")
     operator.execute(f"update alembic_version set version_num = '{revision}'")
-    said = operator.fails("serve", listen="127.0.0.1:0")
+    said = operator.fails("serve", listen="127.0.0.1:9")
     assert f"`{revision}`" in said
     assert "narthex migrate" in said
 
@@ -288,7 +288,7 @@ def diagnosed(operator: Operator, **settings: str) -> tuple[int, dict[str, str]]
 
 def test_the_doctor_finds_an_empty_database(operator: Operator) -> None:
     status, found = diagnosed(operator)
-    assert (1, "FAIL") == (status, found["migrations"])
+    assert (0, "warn") == (status, found["migrations"])
 
 
 def test_the_doctor_finds_an_old_database(operator: Operator) -> None:

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 
 from narthex import main as house
 from narthex.adapters.sql import migrate
-from narthex.base.errors import Unavailable
 from narthex.http.app import create_app
 from narthex.http.environment import Environment
 from narthex.playground.app import PATH, Demo, Playground
@@ -25,20 +24,13 @@ from narthex.playground.key_file import DemoKeys, read_keys, write_keys
 from narthex.ports.changes import AddApiKey
 from narthex.ports.records import Application, ApplicationSettings, KeyKind
 from narthex.settings import Settings
-from narthex.usecases.application import add_origins, create_application, keep_key, key_mac
+from narthex.usecases.application import change_settings, create_application, get_application, keep_key, key_mac
 from narthex.usecases.call import OperatorCall
 
 __all__ = ["PATH", "prepared"]
 
 APP_ID = "demo"
 KEY_FILE = "demo.json"
-
-
-class DataDirUnusable(Unavailable):
-    """The directory for the demo's data cannot be made or written."""
-
-    code = "data-dir-unusable"
-    advice = "choose another one with `narthex dev --data-dir PATH`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +71,15 @@ def _command(data_dir: Path) -> str:
 
 
 def _make_data_dir(settings: Settings) -> None:
+    house.make_data_dir(settings)
     ignored = settings.data_dir / ".gitignore"
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
         # The directory holds keys, and stands where people keep their own code. Others may have put it there: what
         # has the name already stays as it is, and with O_EXCL that includes a link that leads nowhere yet.
         with contextlib.suppress(FileExistsError), open(ignored, "x", encoding="utf-8") as file:
             file.write("*\n")
     except OSError as e:
-        raise DataDirUnusable(f"nothing can be kept in `{settings.data_dir}`: {e.strerror}") from e
+        raise house.DataDirUnusable(f"nothing can be kept in `{settings.data_dir}`: {e.strerror}") from e
 
 
 async def _seeded(settings: Settings) -> tuple[DemoKeys, str | None]:
@@ -95,7 +87,8 @@ async def _seeded(settings: Settings) -> tuple[DemoKeys, str | None]:
     async with house.operating(settings) as call:
         keys, remark = await _found_or_made(call, settings)
         # Another port than last time is another origin.
-        await add_origins(call, APP_ID, [settings.public_url])
+        known = (await get_application(call, APP_ID)).settings.origins
+        await change_settings(call, APP_ID, origins=(*known, settings.public_url))
     return keys, remark
 
 

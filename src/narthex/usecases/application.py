@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -13,9 +13,10 @@ from narthex.base.errors import Malformed, NotFound
 from narthex.base.values import Secret
 from narthex.ports.changes import AddApiKey, AddApplication, AddEvent, AddTokenKey, Change, SetSettings
 from narthex.ports.environment import Keyring, Random
-from narthex.ports.records import ApiKey, ApplicationSettings, EventType, KeyKind, Scope
+from narthex.ports.records import ApiKey, Application, ApplicationSettings, EventType, KeyKind, Scope
 from narthex.usecases.call import OperatorCall, event
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
+from narthex.webauthn.errors import quoted
 from narthex.webauthn.origin import canonical_origin
 
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
@@ -55,7 +56,7 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
         InvalidApplicationId, ApplicationExists, or the refusal of an origin that is none.
     """
     if not _APP_ID.match(app_id):
-        raise InvalidApplicationId(f"`{app_id[:80]}` is no application id")
+        raise InvalidApplicationId(f"{quoted(app_id)} is no application id")
     settings = with_canonical_origins(settings)
     public, secret = _draw_keys(app_id, call.random)
     kept = [
@@ -75,21 +76,33 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
     return ApplicationKeys(public=public, secret=secret)
 
 
-async def add_origins(call: OperatorCall, app_id: str, origins: Collection[str]) -> None:
-    """Put origins on an application's list, keeping those that are there.
+async def get_application(call: OperatorCall, app_id: str) -> Application:
+    """An application with its keys and settings, as the database has it now.
+
+    Raises:
+        ApplicationNotFound.
+    """
+    application = await call.root.tenant(app_id).find_application()
+    if application is None:
+        raise ApplicationNotFound(f"there is no application {quoted(app_id)}")
+    return application
+
+
+async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> ApplicationSettings:
+    """Decide anew what is named, and leave the rest as it is.
+
+    Args:
+        changes: members of `ApplicationSettings`.
 
     Raises:
         ApplicationNotFound, or the refusal of an origin that is none.
     """
-    store = call.root.tenant(app_id)
-    application = await store.find_application()
-    if application is None:
-        raise ApplicationNotFound(f"there is no application `{app_id[:80]}`")
-    settings = application.settings
-    merged = with_canonical_origins(msgspec.structs.replace(settings, origins=(*settings.origins, *origins)))
-    if merged != settings:
-        await store.commit(SetSettings(settings=merged))
+    application = await get_application(call, app_id)
+    settings = with_canonical_origins(msgspec.structs.replace(application.settings, **changes))
+    if settings != application.settings:
+        await call.root.tenant(app_id).commit(SetSettings(settings=settings))
         call.directory.forget(app_id)
+    return settings
 
 
 def with_canonical_origins(settings: ApplicationSettings) -> ApplicationSettings:

@@ -42,18 +42,28 @@ class RpIdRefused(Rejected):
     advice = "send an rp id that is the host of one of the application's origins, or a parent domain of it"
 
 
+def require_origin(origin: str | None) -> str:
+    """The origin as it was sent.
+
+    Raises:
+        OriginRequired: there is none.
+    """
+    if not origin or not origin.strip():
+        raise OriginRequired("origin is required")
+    return origin
+
+
 def expected_origin(call: Call, origin: str | None) -> str:
     """The origin that the client data must name, checked against the application's list.
 
     Raises:
         OriginRequired, OriginNotAllowed, or the webauthn room's own refusal of what is no origin.
     """
-    if not origin or not origin.strip():
-        raise OriginRequired("origin is required")
+    sent = require_origin(origin)
     allowed = call.application.settings.origins
-    if origin in allowed:
-        return origin  # What stands on the list is canonical already.
-    canonical = canonical_origin(origin)
+    if sent in allowed:
+        return sent  # What stands on the list is canonical already.
+    canonical = canonical_origin(sent)
     if allowed and canonical not in allowed:
         raise OriginNotAllowed(
             f"origin {quoted(canonical)} is not on the application's list of origins",

@@ -15,7 +15,7 @@ from narthex.base.errors import Conflict, Malformed, Refusal, Rejected
 from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
 from narthex.ports.records import Credential, EventType
 from narthex.ports.store import MOST_CREDENTIALS
-from narthex.tokens.payloads import RegisterToken, RegistrationSession, VerifyToken, refuse_expired
+from narthex.tokens.payloads import RegisterToken, RegistrationSession, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_records, refuse_taken
 from narthex.usecases.call import Call, time_ordered_id
@@ -28,6 +28,7 @@ from narthex.usecases.ceremony import (
     log,
     refuse_ceremony,
 )
+from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.errors import RpIdMismatch
 from narthex.webauthn.messages import RegistrationResponse
@@ -222,34 +223,40 @@ async def finish_registration(
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
     refuse_expired(ceremony.expires_at, now=call.now)
-    page = expected_origin(call, origin)
     try:
+        page = expected_origin(call, origin)
         verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
+        # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
+        token = await _token(call, ceremony, verified, origin=page, nickname=nickname)
         await _keep(call, ceremony, verified, origin=page, nickname=nickname)
     except NonceSpent:
         raise
     except CredentialExists as e:
-        refusal = RegistrationRefused("this passkey is registered already", reason=e.code)
-        await _refuse(call, ceremony, refusal)
-        raise refusal from e
+        known = RegistrationRefused("this passkey is registered already", reason=e.code)
+        await _refuse(call, ceremony, known)
+        raise known from e
     except (Malformed, Rejected, Conflict) as refusal:
         await _refuse(call, ceremony, refusal)
         raise
-    token = VerifyToken(
-        token_id=time_ordered_id(call.now, call.random),
-        expires_at=call.now + VERIFY_TOKEN_LIVES,
-        type="passkey_register",
+    return token
+
+
+async def _token(
+    call: Call, ceremony: RegistrationSession, verified: VerifiedRegistration, *, origin: str, nickname: str | None
+) -> str:
+    return await seal_sign_in_token(
+        call,
+        kind="passkey_register",
         user_id=ceremony.user_id,
-        timestamp=call.now,
         purpose=None,
+        lives=VERIFY_TOKEN_LIVES,
         rp_id=ceremony.rp_id,
-        origin=page,
+        origin=origin,
         device=call.caller.device,
         country=call.caller.country,
         nickname=nickname,
         credential_id=verified.credential_id,
     )
-    return await seal_token(call, TokenKind.VERIFY, token)
 
 
 def _verify(

@@ -14,9 +14,9 @@ from datetime import timedelta
 import msgspec
 
 from narthex.base.errors import Malformed, Refusal, Rejected
-from narthex.ports.changes import Change, NonceSpent, SpendNonce, TouchConfiguration, TouchCredential
+from narthex.ports.changes import Change, CredentialChanged, NonceSpent, SpendNonce, TouchConfiguration, TouchCredential
 from narthex.ports.records import AuthenticationConfiguration, Credential, EventType
-from narthex.tokens.payloads import SignInSession, VerifyToken, refuse_expired
+from narthex.tokens.payloads import SignInSession, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_mac
 from narthex.usecases.call import Call, time_ordered_id
@@ -29,8 +29,10 @@ from narthex.usecases.ceremony import (
     expected_rp_id,
     log,
     refuse_ceremony,
+    require_origin,
 )
 from narthex.usecases.decoy import decoy, decoy_seed
+from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
@@ -125,43 +127,50 @@ async def finish_sign_in(
         OriginRequired, OriginNotAllowed, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
         UnknownCredential, SignInRefused, NonceSpent.
     """
-    page = expected_origin(call, origin)
+    require_origin(origin)
     ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
     refuse_expired(ceremony.expires_at, now=call.now)
     credential = await _find_credential(call, ceremony, response.raw_id)
-    configuration = call.tenant.configuration(ceremony.purpose) or PRESETS["sign-in"]
     try:
+        page = expected_origin(call, origin)
         if credential is None:
             raise UnknownCredential("we don't recognize the passkey you sent us", credentialId=response.id)
         verified = _verify(call, ceremony, credential, origin=page, rp_id=rp_id, response=response)
-        await _record(call, ceremony, credential, verified, configuration)
+        # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
+        token = await _token(call, ceremony, credential, origin=page)
+        await _record(call, ceremony, credential, verified)
     except NonceSpent:
         raise
+    except CredentialChanged as e:
+        # The counter moved on while we verified: to the client it is the counter that did not rise.
+        changed = SignInRefused(e.message, advice=e.advice, reason=e.code)
+        await _refuse(call, ceremony, credential, changed)
+        raise changed from e
     except (Malformed, Rejected) as refusal:
         await _refuse(call, ceremony, credential, refusal)
         raise
-    token = VerifyToken(
-        token_id=time_ordered_id(call.now, call.random),
-        expires_at=call.now + timedelta(seconds=configuration.time_to_live_s),
-        type="passkey_signin",
+    return token
+
+
+async def _token(call: Call, ceremony: SignInSession, credential: Credential, *, origin: str) -> str:
+    return await seal_sign_in_token(
+        call,
+        kind="passkey_signin",
         user_id=credential.user_id,
-        timestamp=call.now,
         purpose=ceremony.purpose,
+        lives=timedelta(seconds=_configuration(call, ceremony.purpose).time_to_live_s),
         rp_id=ceremony.rp_id,
-        origin=page,
+        origin=origin,
         device=call.caller.device,
         country=call.caller.country,
         nickname=credential.nickname,
         credential_id=credential.credential_id,
     )
-    return await seal_token(call, TokenKind.VERIFY, token)
 
 
 def _configuration(call: Call, purpose: str | None) -> AuthenticationConfiguration:
-    if not purpose:
-        return call.tenant.configuration("sign-in") or PRESETS["sign-in"]
     # An unknown purpose gets the built-in settings and is recorded as a sign-in, never as what it was called.
-    return call.tenant.configuration(purpose) or PRESETS["sign-in"]
+    return call.tenant.configuration(purpose or "sign-in") or PRESETS["sign-in"]
 
 
 async def _asked_user(call: Call, user_id: str | None, alias: str | None) -> str | None:
@@ -231,8 +240,8 @@ async def _record(
     ceremony: SignInSession,
     credential: Credential,
     verified: VerifiedAssertion,
-    configuration: AuthenticationConfiguration,
 ) -> None:
+    purpose_use = _purpose_use(call, _configuration(call, ceremony.purpose))
     await call.store.commit(
         SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         TouchCredential(
@@ -244,7 +253,7 @@ async def _record(
             country=call.caller.country,
             used_at=call.now,
         ),
-        *_purpose_use(call, configuration),
+        *purpose_use,
         *log(
             call,
             EventType.ApiUserSignInCompleted,
@@ -253,13 +262,14 @@ async def _record(
             subject=call.application.app_id,
         ),
     )
+    if purpose_use:
+        call.directory.forget(call.application.app_id)
 
 
 def _purpose_use(call: Call, configuration: AuthenticationConfiguration) -> list[Change]:
     noted_at = configuration.last_used_at
     if noted_at is not None and call.now < noted_at + _PURPOSE_USE_IS_NOTED_EVERY:
         return []
-    call.directory.forget(call.application.app_id)
     return [TouchConfiguration(configuration=msgspec.structs.replace(configuration, last_used_at=call.now))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from narthex.base.errors import Forbidden
 from narthex.ports.changes import SpendNonce
@@ -46,6 +47,26 @@ async def verify_sign_in_token(call: Call, token: str | None) -> VerifyToken:
     return verified
 
 
+async def seal_sign_in_token(
+    call: Call, *, kind: str, user_id: str, purpose: str | None, lives: timedelta, **facts: Any
+) -> str:
+    """Make a sign-in token as of now.
+
+    Args:
+        facts: further members of `VerifyToken`: what the ceremony, if there was one, is known by.
+    """
+    token = VerifyToken(
+        token_id=time_ordered_id(call.now, call.random),
+        expires_at=call.now + lives,
+        type=kind,
+        user_id=user_id,
+        timestamp=call.now,
+        purpose=purpose,
+        **facts,
+    )
+    return await seal_token(call, TokenKind.VERIFY, token)
+
+
 async def issue_manual_token(
     call: Call, *, user_id: str, time_to_live_s: int, purpose: str, rp_id: str | None, origin: str | None
 ) -> str:
@@ -59,17 +80,15 @@ async def issue_manual_token(
     """
     if not call.application.settings.manual_tokens:
         raise ManualTokensOff("manually generated sign-in tokens are disabled for this application")
-    token = VerifyToken(
-        token_id=time_ordered_id(call.now, call.random),
-        expires_at=call.now + timedelta(seconds=time_to_live_s),
-        type="generated_signin",
+    sealed = await seal_sign_in_token(
+        call,
+        kind="generated_signin",
         user_id=user_id,
-        timestamp=call.now,
         purpose=purpose,
+        lives=timedelta(seconds=time_to_live_s),
         rp_id=rp_id,
         origin=origin,
     )
-    sealed = await seal_token(call, TokenKind.VERIFY, token)
     changes = log(
         call,
         EventType.ApiUserSigninTokenCreated,
