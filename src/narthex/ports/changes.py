@@ -28,7 +28,9 @@ class NonceSpent(Rejected):
     """The token was used before, and it counts only once."""
 
     code = "token-already-used"
-    advice = "begin again: each session and each sign-in token is accepted once"
+    advice = (
+        "begin again: each session and each sign-in token is accepted once, and a register token enrols one passkey"
+    )
 
 
 class CredentialExists(Conflict):

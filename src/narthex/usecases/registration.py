@@ -165,11 +165,14 @@ async def begin_registration(
     """Answer a register token with creation options and a session.
 
     Raises:
-        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent, OriginRequired, OriginNotAllowed,
         MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed, TooManyCredentials.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
     refuse_expired(leave.expires_at, now=call.now)
+    # The commit at the end decides; asked now as well, so that no authenticator makes a passkey in vain.
+    if await call.store.is_spent(leave.token_id):
+        raise NonceSpent("the token was used before")
     expected_origin(call, origin)
     relying_party = expected_rp_id(call, rp_id)
     if not leave.user_id:
