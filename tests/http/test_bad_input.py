@@ -222,6 +222,71 @@ async def test_a_member_of_the_wrong_type_is_malformed(busy: Ceremonies, path: s
     refused(await post(busy.application, path, body), 400, "malformed_body")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/signin/generate-token", {"userId": "a", "TIMETOLIVE": "x"}, "timeToLive"),
+        ("/signin/generate-token", {"userId": "a", "timeToLive": [1]}, "timeToLive"),
+        ("/register/token", {"userId": "a", "username": "a", "hints": 5}, "hints"),
+        ("/signin/complete", {"response": {"response": True}}, "response.response"),
+    ],
+)
+async def test_a_wrong_type_is_told_by_its_place_alone(busy: Ceremonies, path: str, body: Json, place: str) -> None:
+    problem = refused(await post(busy.application, path, json.dumps(body).encode()), 400, "malformed_body")
+    assert f"`{place}` has the wrong type." == problem["title"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "sentence"),
+    [
+        ("aliases", [None], "Aliases cannot hold a blank alias."),
+        ("aliases", ["a", None], "Aliases cannot hold a blank alias."),
+        ("hints", ["hybrid", None], "Hints must be any of security-key, client-device, hybrid."),
+    ],
+)
+async def test_a_null_in_a_list_breaks_the_lists_rule(
+    busy: Ceremonies, member: str, value: list[Any], sentence: str
+) -> None:
+    response = await busy.application.secret("/register/token", {"userId": "a", "username": "a", member: value})
+    assert {member: [sentence]} == refused(response, 400, "validation_failed")["errors"]
+
+
+async def test_a_number_in_a_list_of_texts_is_a_text(busy: Ceremonies) -> None:
+    await busy.give_leave("zoe", aliases=[5])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place", "sentence"),
+    [
+        ("/signin/complete", {}, "response.id", "The Response.Id field is required."),
+        ("/signin/complete", {"id": "AA"}, "response.rawId", "The Response.RawId field is required."),
+        (
+            "/signin/complete",
+            {"id": "AA", "rawId": "!"},
+            "response.rawId",
+            "The Response.RawId field is not base64url.",
+        ),
+        (
+            "/register/complete",
+            {"id": "AA", "rawId": "AA"},
+            "response.response.clientDataJSON",
+            "The Response.Response.ClientDataJSON field is required.",
+        ),
+        (
+            "/register/complete",
+            {"id": "AA", "type": "password"},
+            "response.type",
+            "The Response.Type field must be `public-key`.",
+        ),
+    ],
+)
+async def test_members_within_the_response_are_spelled_one_way(
+    busy: Ceremonies, path: str, body: Json, place: str, sentence: str
+) -> None:
+    response = await busy.application.public(path, {"response": body})
+    assert {place: [sentence]} == refused(response, 400, "validation_failed")["errors"]
+
+
 def holes(body: Json, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The path of every member at every depth."""
     found = []

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import pytest
 
-from narthex.http.body import Body, public_key_type, read_body
+from narthex.http.body import Body, read_body
 from narthex.http.problems import ValidationFailed
+from narthex.http.routes.passwordless.shapes import public_key_type
 
 KELVIN = "\u212a"
 """The Kelvin sign, which Python's `lower` makes a `k`."""

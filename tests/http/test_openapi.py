@@ -50,6 +50,68 @@ def test_every_route_says_what_it_is_for(document: Json) -> None:
     assert sorted(set(ids)) == sorted(ids)
 
 
+def schema_of(document: Json, name: str) -> Json:
+    schema: Json = document["components"]["schemas"][name]
+    return schema
+
+
+REQUIRED = {
+    "RegisterTokenBody": ["userId", "username"],
+    "RegisterBeginBody": ["token", "origin", "rpid"],
+    "RegisterCompleteBody": ["session", "response", "origin"],
+    "SignInBeginBody": ["origin", "rpid"],
+    "SignInCompleteBody": ["session", "response", "origin"],
+    "VerifyBody": ["token"],
+    "GenerateTokenBody": ["userId"],
+}
+"""Without null either: no endpoint does anything without these members."""
+
+
+def test_every_body_says_what_it_needs(document: Json) -> None:
+    bodies = {spec.body.__name__ for spec in ROUTES if spec.body is not None and spec.in_document}
+    assert REQUIRED == {name: schema_of(document, name)["required"] for name in bodies}
+
+
+@pytest.mark.parametrize("path", [spec.path for spec in ROUTES if spec.body is not None and spec.in_document])
+def test_what_a_body_needs_is_refused_when_it_is_missing(document: Json, served: Served, path: str) -> None:
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    schema = schema_of(document, content["schema"]["$ref"].rpartition("/")[2])
+    whole = dict.fromkeys(schema["required"], "a") | {"response": {}}
+    public = "ApiKey" in document["paths"][path]["post"]["security"][0]
+    ask = served.application.public if public else served.application.secret
+    for name in schema["required"]:
+        for body in ({**whole, name: None}, {other: value for other, value in whole.items() if other != name}):
+            assert 400 == served.run(ask(path, body)).status_code, body
+
+
+@pytest.mark.parametrize(
+    ("body", "member", "allowed", "forbidden"),
+    [
+        ("RegisterTokenBody", "userId", ["a", "é" * 32], ["a" * 65, None]),
+        ("RegisterTokenBody", "displayName", ["a", None], [["a"]]),
+        ("RegisterTokenBody", "aliases", [None, [], ["a"]], ["a", [None], [""], ["a" * 251]]),
+        ("RegisterTokenBody", "hints", [None, ["hybrid"]], [[None], ["hybrid"] * 4]),
+        ("RegisterTokenBody", "expiresAt", [None, "2026-01-02T03:04:05Z"], ["tomorrow"]),
+        ("RegisterCompleteBody", "nickname", [None, "a" * 64], ["a" * 65]),
+        ("GenerateTokenBody", "timeToLive", [None, 1, 604_800], [0, 604_801]),
+    ],
+)
+def test_the_document_says_what_the_rules_say(
+    document: Json, body: str, member: str, allowed: list[Any], forbidden: list[Any]
+) -> None:
+    validator = validator_for(schema_of(document, body)["properties"][member], validate_formats=True)
+    assert [True] * len(allowed) == [validator.is_valid(value) for value in allowed]
+    assert [False] * len(forbidden) == [validator.is_valid(value) for value in forbidden]
+
+
+def test_the_document_and_the_page_say_how_large_a_body_may_be(document: Json, served: Served) -> None:
+    page = served.run(served.get("/docs")).text
+    taking = [spec for spec in ROUTES if spec.body is not None and spec.in_document]
+    assert len(taking) == page.count("At most 65,536 bytes.")
+    for spec in taking:
+        assert "At most 65536 bytes." == document["paths"][spec.path]["post"]["requestBody"]["description"]
+
+
 class Served:
     """A house in an event loop of its own, for a client that is not asynchronous."""
 
@@ -70,6 +132,9 @@ class Served:
         if "data" in request:
             request["content"] = request.pop("data")
         return self.run(self._house.client.request(**request))
+
+    def get(self, path: str) -> Any:
+        return self._house.get(path)
 
     def close(self) -> None:
         self.run(self._house.__aexit__())

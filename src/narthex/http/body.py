@@ -10,29 +10,45 @@ database can keep it.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from narthex.base.errors import Malformed
-from narthex.base.values import from_base64url
 from narthex.http.problems import BodyMalformed, ValidationFailed
 
 MOST_NESTING = 32
 _INT64 = range(-(2**63), 2**63)
 
-Rule = Callable[[Any], str | None]
-"""Given a value, the sentence that says what is wrong with it, or None. ``{}`` stands for the member's name."""
+_PATH = re.compile(r" - at `\$\.?([^`]+)`\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a member must be like."""
+
+    broken: Callable[[Any], str | None]
+    """Given a value, the sentence that says what is wrong with it, or None. ``{}`` stands for the member's name."""
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    """The same in JSON Schema, as far as it can say it: what keeps to these may still be refused."""
+    needed: bool = False
+    """Whether the member must be there, and not null."""
 
 
 class Body(msgspec.Struct, rename="camel"):
     """A request body. Every member has a default, so that what is missing is named by the rules."""
 
     rules: ClassVar[Mapping[str, tuple[Rule, ...]]] = {}
+
+    @classmethod
+    def spelled(cls, name: str) -> str:
+        """A member's name as sentences about it spell it."""
+        return camel(name)
 
 
 B = TypeVar("B", bound=Body)
@@ -87,20 +103,22 @@ def _typed(value: dict[str, Any], shape: type[B]) -> B:
     try:
         return msgspec.convert(_fitted_struct(value, shape), shape, strict=False)
     except (msgspec.ValidationError, OverflowError) as e:
-        raise BodyMalformed(f"a member of the body has the wrong type: {e}") from e
+        # Only the place is told: the decoder's words are about our types.
+        place = _PATH.search(str(e))
+        raise BodyMalformed(f"{f'`{place[1]}`' if place else 'a member of the body'} has the wrong type") from e
 
 
 def _fitted_struct(value: dict[str, Any], shape: type[msgspec.Struct]) -> dict[str, Any]:
     members = _members(shape)
     fitted: dict[str, Any] = {}
     for name, inner in value.items():
-        member = members.get(_folded(name))
+        member = members.get(folded(name))
         if member is not None:
             fitted[member[0]] = _fitted(inner, member[1])
     return fitted
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """In lower case, ASCII alone: Python also makes `k` of the Kelvin sign, and one name would have two spellings."""
     return name.lower() if name.isascii() else name
 
@@ -114,7 +132,7 @@ def _fitted(value: Any, wanted: Any) -> Any:
         return _fitted_struct(value, wanted) if isinstance(value, dict) else value
     if typing.get_origin(wanted) is list and isinstance(value, list):
         (inner,) = typing.get_args(wanted)
-        return [_fitted(each, inner) for each in value]
+        return [_fitted(each, _less_none(inner)) for each in value]
     return value
 
 
@@ -159,78 +177,56 @@ def _broken_rules(body: Body) -> dict[str, list[str]]:
     errors: dict[str, list[str]] = {}
     for name, rules in body.rules.items():
         value = getattr(body, name)
-        sentences = [text.format(pascal(name)) for rule in rules if (text := rule(value))]
+        sentences = [text.format(body.spelled(name)) for rule in rules if (text := rule.broken(value))]
         if sentences:
             errors[camel(name)] = sentences[:1]
     return errors
 
 
-def required(value: Any) -> str | None:
-    """The member is there, and not blank."""
+def _absence(value: Any) -> str | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return "The {} field is required."
     return None
 
 
+required = Rule(_absence, needed=True)
+"""The member is there, and not blank."""
+
+needed = Rule(lambda _: None, needed=True)
+"""The member is there. That it is not is refused deeper, by a code of its own."""
+
+
 def at_most_characters(most: int) -> Rule:
     """The text is no longer than that."""
 
-    def rule(value: str | None) -> str | None:
+    def broken(value: str | None) -> str | None:
         return f"{{}} cannot be longer than {most} characters." if value is not None and len(value) > most else None
 
-    return rule
+    return Rule(broken, {"maxLength": most})
 
 
 def at_most_bytes(most: int) -> Rule:
     """The text is no longer than that in UTF-8."""
 
-    def rule(value: str | None) -> str | None:
+    def broken(value: str | None) -> str | None:
         too_long = value is not None and len(value.encode()) > most
         return f"{{}} cannot be longer than {most} bytes in UTF-8." if too_long else None
 
-    return rule
+    # JSON Schema counts characters, of which none has less than a byte.
+    return Rule(broken, {"maxLength": most})
 
 
 def between(least: int, most: int) -> Rule:
     """The number lies within these bounds, both included."""
 
-    def rule(value: int | None) -> str | None:
+    def broken(value: int | None) -> str | None:
         outside = value is not None and not least <= value <= most
         return f"The field {{}} must be between {least} and {most}." if outside else None
 
-    return rule
+    return Rule(broken, {"minimum": least, "maximum": most})
 
 
 def camel(name: str) -> str:
     """``user_id`` as JSON spells it: ``userId``."""
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)
-
-
-def pascal(name: str) -> str:
-    """``user_id`` as the compatible API's sentences spell it: ``UserId``."""
-    return "".join(word.title() for word in name.split("_"))
-
-
-def public_key_type(value: str | None, name: str) -> None:
-    """Pass the one type of credential that there is (L3 #enumdef-publickeycredentialtype), or none given.
-
-    Raises:
-        ValidationFailed: it is another.
-    """
-    if value is not None and _folded(value) != "public-key":
-        raise ValidationFailed({name: ["The Type field must be `public-key`."]})
-
-
-def bytes_of(text: str | None, name: str) -> bytes:
-    """Decode base64url from a client, padding tolerated.
-
-    Raises:
-        ValidationFailed: it is missing, or not base64url.
-    """
-    if not text:
-        raise ValidationFailed({name: [f"The {name[:1].upper()}{name[1:]} field is required."]})
-    try:
-        return from_base64url(text, padding_tolerated=True)
-    except Malformed as e:
-        raise ValidationFailed({name: [f"The {name[:1].upper()}{name[1:]} field is not base64url."]}) from e

@@ -53,6 +53,8 @@ def openapi_document(documented: Documented) -> dict[str, Any]:
     shapes = {shape for spec in specs for shape in (spec.body, spec.answer) if _is_struct(shape)}
     ordered = sorted(shapes, key=lambda shape: str(shape))
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    for body in {spec.body for spec in specs if spec.body is not None}:
+        _add_rules(components[body.__name__], body)
     paths: dict[str, dict[str, Any]] = {}
     for spec in specs:
         paths.setdefault(spec.path, {})[spec.method.lower()] = _operation(spec)
@@ -71,6 +73,22 @@ def openapi_document(documented: Documented) -> dict[str, Any]:
     }
 
 
+def _add_rules(schema: dict[str, Any], shape: type[Body]) -> None:
+    """Say of a body's members what its rules say."""
+    written = {member.name: member.encode_name for member in msgspec.structs.fields(shape)}
+    for name, rules in shape.rules.items():
+        member = schema["properties"][written[name]]
+        kinds = [kind for kind in member.pop("anyOf", ()) if kind != {"type": "null"}]
+        for rule in rules:
+            kinds[0] |= rule.keywords
+        if any(rule.needed for rule in rules):
+            schema["required"].append(written[name])
+            del member["default"]
+            member |= kinds[0]
+        else:
+            member["anyOf"] = [*kinds, {"type": "null"}]
+
+
 def _operation(spec: RouteSpec) -> dict[str, Any]:
     summary, _, rest = spec.description.strip().partition("\n")
     operation: dict[str, Any] = {
@@ -85,7 +103,11 @@ def _operation(spec: RouteSpec) -> dict[str, Any]:
         if spec.scope is not ANY_SCOPE:
             operation["x-required-scope"] = str(spec.scope)
     if spec.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(spec.body)}}}
+        operation["requestBody"] = {
+            "description": f"At most {spec.most_body_bytes} bytes.",
+            "required": True,
+            "content": {"application/json": {"schema": _ref(spec.body)}},
+        }
     return operation
 
 

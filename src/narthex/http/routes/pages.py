@@ -6,7 +6,7 @@ The content security policy of every answer allows nothing inline, so the pages 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from inspect import cleandoc
@@ -16,7 +16,6 @@ import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
 from narthex.http.authenticate import ANY_SCOPE, Access
-from narthex.http.body import camel, required
 from narthex.http.environment import Environment, Page
 from narthex.http.openapi import Documented, openapi_document
 from narthex.http.problems import sentence, status_of, wire_code
@@ -186,32 +185,37 @@ def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> s
         f"<p>Header <code>{spec.access.value}</code>, the application's {key} key {scope}.</p>",
     ]
     if spec.body is not None:
-        properties = schemas[spec.body.__name__]["properties"]
+        schema = schemas[spec.body.__name__]
         command = (
             f"curl {public_url}{spec.path} \\\n  -H '{spec.access.value}: yourapp:{key}:…' \\\n"
-            f"  -H 'Content-Type: application/json' \\\n  -d '{_example(properties)}'"
+            f"  -H 'Content-Type: application/json' \\\n  -d '{_example(schema)}'"
         )
-        needed = {camel(name) for name, rules in spec.body.rules.items() if required in rules}
-        parts.append(f"<h3>Request</h3>{_members(properties, needed)}<pre>{escape(command)}</pre>")
+        parts.append(
+            f"<h3>Request</h3><p>At most {spec.most_body_bytes:,} bytes.</p>"
+            f"{_members(schema)}<pre>{escape(command)}</pre>"
+        )
     if spec.answer is not None:
-        properties = schemas[spec.answer.__name__]["properties"]
-        answer = msgspec.json.format(_example(properties), indent=2)
-        parts.append(f"<h3>Answer {spec.status}</h3>{_members(properties, set())}<pre>{escape(answer)}</pre>")
+        schema = schemas[spec.answer.__name__]
+        answer = msgspec.json.format(_example(schema), indent=2)
+        # Every member of an answer is always there.
+        members = _members({**schema, "required": []})
+        parts.append(f"<h3>Answer {spec.status}</h3>{members}<pre>{escape(answer)}</pre>")
     return "".join(parts) + "</section>"
 
 
-def _members(properties: Mapping[str, Any], needed: Collection[str]) -> str:
+def _members(schema: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code></td>"
-        f"<td>{escape(_type(schema))}{', required' if name in needed else ''}</td>"
-        f"<td>{_prose(schema.get('description', ''))}</td></tr>"
-        for name, schema in properties.items()
+        f"<td>{escape(_type(member))}{', required' if name in schema['required'] else ''}</td>"
+        f"<td>{_prose(member.get('description', ''))}</td></tr>"
+        for name, member in schema["properties"].items()
     )
     return f"<div class='wide'><table><tr><th>Member</th><th>Type</th><th></th></tr>{rows}</table></div>"
 
 
-def _example(properties: Mapping[str, Any]) -> str:
-    shown = {name: schema["examples"][0] for name, schema in properties.items() if schema.get("examples")}
+def _example(schema: Mapping[str, Any]) -> str:
+    members = schema["properties"].items()
+    shown = {name: member["examples"][0] for name, member in members if member.get("examples")}
     return msgspec.json.encode(shown).decode()
 
 

@@ -6,9 +6,9 @@ import re
 from typing import ClassVar
 
 from narthex.http.authenticate import Access
-from narthex.http.body import Body, between
+from narthex.http.body import between
 from narthex.http.problems import ValidationFailed
-from narthex.http.routes.passwordless.shapes import Answer
+from narthex.http.routes.passwordless.shapes import Answer, Request
 from narthex.http.routing import route
 from narthex.ports.records import ApplicationSettings
 from narthex.usecases.application import InvalidApplicationId, create_application
@@ -20,7 +20,7 @@ _INT32_MOST = 2**31 - 1
 _SEPARATORS = re.compile(r"[,;\s]+")
 
 
-class CreateBody(Body):
+class CreateBody(Request):
     """What a new application is allowed."""
 
     admin_email: str | None = ""

@@ -10,22 +10,19 @@ import msgspec
 
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
-from narthex.http.body import (
-    Body,
-    at_most_bytes,
-    at_most_characters,
-    bytes_of,
-    public_key_type,
-    required,
-)
-from narthex.http.problems import ValidationFailed
+from narthex.http.body import Rule, at_most_bytes, at_most_characters, needed, required
 from narthex.http.routes.passwordless.shapes import (
-    Answer,
+    CEREMONY_TIMEOUT_MS,
+    BeginAnswer,
     Origin,
+    Request,
     RpId,
     TokenAnswer,
     UserId,
+    bytes_of,
+    given,
     options_credential,
+    public_key_type,
     told,
 )
 from narthex.http.routing import route
@@ -39,10 +36,9 @@ from narthex.webauthn.messages import RegistrationResponse
 LONGEST_NICKNAME = 64
 LONGEST_USER_ID = 64
 _MOST_HINTS = 3
-_TIMEOUT_MS = 60_000
 
 
-def _aliases(value: list[str | None] | None) -> str | None:
+def _broken_aliases(value: list[str | None] | None) -> str | None:
     if value is None:
         return None
     if len(set(value)) > MOST_ALIASES:
@@ -54,7 +50,7 @@ def _aliases(value: list[str | None] | None) -> str | None:
     return None
 
 
-def _hints(value: list[str | None] | None) -> str | None:
+def _broken_hints(value: list[str | None] | None) -> str | None:
     if not value:
         return None
     if len(value) > _MOST_HINTS:
@@ -64,7 +60,20 @@ def _hints(value: list[str | None] | None) -> str | None:
     return None
 
 
-class RegisterTokenBody(Body):
+def _broken_instant(value: str | None) -> str | None:
+    try:
+        _instant(value)
+    except (ValueError, OverflowError):
+        return "The {} field is not an ISO 8601 date and time."
+    return None
+
+
+_ALIASES = Rule(_broken_aliases, {"items": {"type": "string", "minLength": 1, "maxLength": LONGEST_ALIAS}})
+_HINTS = Rule(_broken_hints, {"items": {"type": "string"}, "maxItems": _MOST_HINTS})
+_INSTANT = Rule(_broken_instant, {"format": "date-time"})
+
+
+class RegisterTokenBody(Request):
     """Leave for one user to enrol a passkey."""
 
     user_id: UserId = None
@@ -79,26 +88,32 @@ class RegisterTokenBody(Body):
     discoverable: Annotated[bool | None, told("Whether the passkey can be found without naming the user.")] = True
     user_verification: Annotated[str | None, told("`required`, `preferred` or `discouraged`.")] = None
     aliases: Annotated[
-        list[str] | None, told("Other names to sign in by. They replace the ones the user has; none leaves them.")
+        list[str | None] | None,
+        told("Other names to sign in by. They replace the ones the user has; none leaves them."),
     ] = None
     alias_hashing: Annotated[bool | None, told("Whether aliases are kept so that nobody can read them.")] = True
-    hints: Annotated[list[str] | None, told("Any of `security-key`, `client-device`, `hybrid`, the best first.")] = None
+    hints: Annotated[
+        list[str | None] | None, told("Any of `security-key`, `client-device`, `hybrid`, the best first.")
+    ] = None
     expires_at: Annotated[str | None, told("ISO 8601; without a zone it is UTC. Default: in two minutes.")] = None
 
     rules: ClassVar = {
         "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
         "username": (required,),
-        "aliases": (_aliases,),
-        "hints": (_hints,),
+        "aliases": (_ALIASES,),
+        "hints": (_HINTS,),
+        "expires_at": (_INSTANT,),
     }
 
 
-class RegisterBeginBody(Body):
+class RegisterBeginBody(Request):
     """A register token, and the page that will make the passkey."""
 
     token: Annotated[str | None, told("From `/register/token`.", "register_ATBy_AJ1paoCoogI…")] = None
     origin: Origin = None
     rpid: RpId = None
+
+    rules: ClassVar = {"token": (needed,), "origin": (needed,), "rpid": (needed,)}
 
 
 class AttestationResponseBody(msgspec.Struct, rename="camel"):
@@ -119,7 +134,7 @@ class RegistrationCredentialBody(msgspec.Struct, rename="camel"):
     client_extension_results: dict[str, Any] | None = None
 
 
-class RegisterCompleteBody(Body):
+class RegisterCompleteBody(Request):
     """The session of a registration, and the authenticator's answer."""
 
     session: Annotated[str | None, told("From `/register/begin`.", "session_ATBy_AK0qbVx…")] = None
@@ -131,16 +146,12 @@ class RegisterCompleteBody(Body):
     origin: Origin = None
     rpid: RpId = None
 
-    rules: ClassVar = {"nickname": (at_most_characters(LONGEST_NICKNAME),), "response": (required,)}
-
-
-class BeginAnswer(Answer):
-    """Options for the browser, and the session that goes with the answer."""
-
-    data: Annotated[
-        dict[str, Any], told("The options, binary members as base64url.", {"challenge": "7mJk0Qh1…", "…": "…"})
-    ]
-    session: Annotated[str, told("Send it back with the authenticator's answer.", "session_ATBy_AK0qbVx…")]
+    rules: ClassVar = {
+        "session": (needed,),
+        "response": (required,),
+        "nickname": (at_most_characters(LONGEST_NICKNAME),),
+        "origin": (needed,),
+    }
 
 
 @route(
@@ -161,9 +172,9 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
         authenticator_type=body.authenticator_type,
         discoverable=body.discoverable is not False,
         user_verification=body.user_verification,
-        aliases=body.aliases,
+        aliases=_texts(body.aliases),
         alias_hashing=body.alias_hashing is not False,
-        hints=[hint.lower() for hint in body.hints or ()],
+        hints=[hint.lower() for hint in _texts(body.hints)],
         expires_at=_instant(body.expires_at),
     )
     return TokenAnswer(token=await registration.issue_register_token(call, enrolment))
@@ -224,7 +235,7 @@ def creation_options_json(options: CreationOptions) -> dict[str, Any]:
         },
         "challenge": to_base64url(options.challenge),
         "pubKeyCredParams": [{"type": "public-key", "alg": alg} for alg in OFFERED_ALGORITHMS],
-        "timeout": _TIMEOUT_MS,
+        "timeout": CEREMONY_TIMEOUT_MS,
         "attestation": options.attestation,
         "attestationFormats": [],
         "authenticatorSelection": selection,
@@ -238,11 +249,9 @@ def creation_options_json(options: CreationOptions) -> dict[str, Any]:
 
 def _response(body: RegistrationCredentialBody) -> RegistrationResponse:
     inner = body.response or AttestationResponseBody()
-    if not body.id:
-        raise ValidationFailed({"response.id": ["The Response.Id field is required."]})
     public_key_type(body.type, "response.type")
     return RegistrationResponse(
-        id=body.id,
+        id=given(body.id, "response.id"),
         raw_id=bytes_of(body.raw_id, "response.rawId"),
         client_data_json=bytes_of(inner.client_data_json, "response.response.clientDataJSON"),
         attestation_object=bytes_of(inner.attestation_object, "response.response.attestationObject"),
@@ -265,8 +274,5 @@ def _instant(text: str | None) -> datetime | None:
     """An ISO 8601 instant; without a zone it is UTC."""
     if not text:
         return None
-    try:
-        instant = datetime.fromisoformat(text)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except (ValueError, OverflowError) as e:
-        raise ValidationFailed({"expiresAt": ["The ExpiresAt field is not an ISO 8601 date and time."]}) from e
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from narthex.base.values import to_base64url
+from narthex.base.errors import Malformed
+from narthex.base.values import from_base64url, to_base64url
+from narthex.http.body import Body, folded
+from narthex.http.problems import ValidationFailed
+
+CEREMONY_TIMEOUT_MS = 60_000
 
 
 def told(description: str, *examples: Any) -> msgspec.Meta:
@@ -21,6 +26,15 @@ Origin = Annotated[str | None, told("The page, as `window.location.origin` gives
 RpId = Annotated[str | None, told("The domain, as `window.location.hostname` gives it.", "example.com")]
 
 
+class Request(Body):
+    """A request: sentences about a member spell it with a capital."""
+
+    @classmethod
+    def spelled(cls, name: str) -> str:
+        """``user_id`` as ``UserId``."""
+        return "".join(word.title() for word in name.split("_"))
+
+
 class Answer(msgspec.Struct, rename="camel"):
     """An answer: camelCase names, and nulls are written."""
 
@@ -29,6 +43,56 @@ class TokenAnswer(Answer):
     """A token."""
 
     token: Annotated[str, told("A sealed token: pass it on unchanged.", "verify_ATBy_ALUMx_fmRk…")]
+
+
+class BeginAnswer(Answer):
+    """Options for the browser, and the session that goes with the answer."""
+
+    data: Annotated[
+        dict[str, Any], told("The options, binary members as base64url.", {"challenge": "7mJk0Qh1…", "…": "…"})
+    ]
+    session: Annotated[str, told("Send it back with the authenticator's answer.", "session_ATBy_AK0qbVx…")]
+
+
+def given(text: str | None, place: str) -> str:
+    """A text that must be there.
+
+    Args:
+        place: the path to it in the body: ``response.rawId``.
+
+    Raises:
+        ValidationFailed: it is missing or empty.
+    """
+    if not text:
+        raise ValidationFailed({place: [f"The {_spelled(place)} field is required."]})
+    return text
+
+
+def bytes_of(text: str | None, place: str) -> bytes:
+    """Decode base64url from a client, padding tolerated.
+
+    Raises:
+        ValidationFailed: it is missing, or not base64url.
+    """
+    encoded = given(text, place)
+    try:
+        return from_base64url(encoded, padding_tolerated=True)
+    except Malformed as e:
+        raise ValidationFailed({place: [f"The {_spelled(place)} field is not base64url."]}) from e
+
+
+def public_key_type(value: str | None, place: str) -> None:
+    """Pass the one type of credential that there is (L3 #enumdef-publickeycredentialtype), or none given.
+
+    Raises:
+        ValidationFailed: it is another.
+    """
+    if value is not None and folded(value) != "public-key":
+        raise ValidationFailed({place: [f"The {_spelled(place)} field must be `public-key`."]})
+
+
+def _spelled(place: str) -> str:
+    return ".".join(name[:1].upper() + name[1:] for name in place.split("."))
 
 
 def options_credential(credential_id: bytes, transports: Sequence[str]) -> dict[str, Any]:

@@ -10,17 +10,21 @@ import msgspec
 
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
-from narthex.http.body import Body, between, bytes_of, public_key_type, required
-from narthex.http.problems import ValidationFailed
-from narthex.http.routes.passwordless.registration import BeginAnswer
+from narthex.http.body import between, needed, required
 from narthex.http.routes.passwordless.shapes import (
+    CEREMONY_TIMEOUT_MS,
     Answer,
+    BeginAnswer,
     Origin,
+    Request,
     RpId,
     TokenAnswer,
     UserId,
+    bytes_of,
+    given,
     instant_z,
     options_credential,
+    public_key_type,
     told,
 )
 from narthex.http.routing import route
@@ -32,17 +36,24 @@ from narthex.usecases.sign_in import RequestOptions
 from narthex.usecases.sign_in_token import DEFAULT_LIVES_S, LONGEST_LIVES_S
 from narthex.webauthn.messages import AuthenticationResponse
 
-_TIMEOUT_MS = 60_000
 
-
-class SignInBeginBody(Body):
+class SignInBeginBody(Request):
     """Who wants to sign in, for what, and from which page. All of it but the page is optional."""
 
-    user_id: Annotated[str | None, told("Only this user's passkeys will do.", "user-1")] = None
-    alias: Annotated[str | None, told("Only the passkeys of the user with this alias will do.")] = None
+    user_id: Annotated[
+        str | None,
+        told(
+            "Only this user's passkeys will do. In a plain sign-in of a user who has none, anybody's will: go by the "
+            "user whom `/signin/verify` names.",
+            "user-1",
+        ),
+    ] = None
+    alias: Annotated[str | None, told("The same, for the user with this alias.")] = None
     purpose: Annotated[str | None, told("`sign-in`, `step-up`, or a purpose of the application's own.")] = None
     origin: Origin = None
     rpid: RpId = None
+
+    rules: ClassVar = {"origin": (needed,), "rpid": (needed,)}
 
 
 class AssertionResponseBody(msgspec.Struct, rename="camel"):
@@ -63,7 +74,7 @@ class AssertionCredentialBody(msgspec.Struct, rename="camel"):
     response: AssertionResponseBody | None = None
 
 
-class SignInCompleteBody(Body):
+class SignInCompleteBody(Request):
     """The session of a sign-in, and the authenticator's answer."""
 
     session: Annotated[str | None, told("From `/signin/begin`.", "session_ATBy_AK0qbVx…")] = None
@@ -74,16 +85,18 @@ class SignInCompleteBody(Body):
     origin: Origin = None
     rpid: RpId = None
 
-    rules: ClassVar = {"response": (required,)}
+    rules: ClassVar = {"session": (needed,), "response": (required,), "origin": (needed,)}
 
 
-class VerifyBody(Body):
+class VerifyBody(Request):
     """A sign-in token."""
 
     token: Annotated[str | None, told("What the browser brought.", "verify_ATBy_ALUMx_fmRk…")] = None
 
+    rules: ClassVar = {"token": (needed,)}
 
-class GenerateTokenBody(Body):
+
+class GenerateTokenBody(Request):
     """Whom to make a sign-in token for, and how long it counts."""
 
     user_id: UserId = None
@@ -192,7 +205,7 @@ def request_options_json(options: RequestOptions) -> dict[str, Any]:
     """PublicKeyCredentialRequestOptions as browsers take it."""
     return {
         "challenge": to_base64url(options.challenge),
-        "timeout": _TIMEOUT_MS,
+        "timeout": CEREMONY_TIMEOUT_MS,
         "rpId": options.rp_id,
         "allowCredentials": [options_credential(each.credential_id, each.transports) for each in options.allow],
         "userVerification": options.user_verification,
@@ -222,11 +235,9 @@ def verified_json(token: VerifyToken) -> VerifiedAnswer:
 
 def _response(body: AssertionCredentialBody) -> AuthenticationResponse:
     inner = body.response or AssertionResponseBody()
-    if not body.id:
-        raise ValidationFailed({"response.id": ["The Response.Id field is required."]})
     public_key_type(body.type, "response.type")
     return AuthenticationResponse(
-        id=body.id,
+        id=given(body.id, "response.id"),
         raw_id=bytes_of(body.raw_id, "response.rawId"),
         client_data_json=bytes_of(inner.client_data_json, "response.response.clientDataJSON"),
         authenticator_data=bytes_of(inner.authenticator_data, "response.response.authenticatorData"),
