@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from narthex.adapters.sql import store
+from narthex.adapters.sql.plan import DrawnIdTaken
 from narthex.adapters.sql.statement import RootStatement
 from narthex.adapters.sql.store import CHANGES, SqlRootStore
-from narthex.base.errors import Conflict, Malformed
+from narthex.base.errors import Malformed, Refusal
 from narthex.ports.changes import (
     AddApiKey,
     AddApplication,
@@ -112,9 +113,9 @@ def test_users_are_counted_as_far_as_is_asked(on_store: OnStore, monkeypatch: py
         (SPEND, NonceSpent),
         (AddCredential(make_credential()), CredentialExists),
         (AddApplication(created_at=NOW, settings=ApplicationSettings()), ApplicationExists),
-        (AddEvent(make_event()), Conflict),
-        (AddApiKey(make_api_key()), Conflict),
-        (AddTokenKey(make_token_key(), drop_before=NOW), Conflict),
+        (AddEvent(make_event()), DrawnIdTaken),
+        (AddApiKey(make_api_key()), DrawnIdTaken),
+        (AddTokenKey(make_token_key(), drop_before=NOW), DrawnIdTaken),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, msgspec.Struct) else value.__name__,
 )
@@ -126,6 +127,20 @@ def test_a_thing_that_is_there_is_not_added_again(on_store: OnStore, change: Cha
         with pytest.raises(refusal) as caught:
             await tenant.commit(change)
         assert type(caught.value) is refusal
+
+    on_store(act)
+
+
+def test_that_an_id_of_ours_is_taken_is_not_explained_to_the_caller(on_store: OnStore) -> None:
+    """It would pass for a conflict of the caller's; so it is no refusal, and takes the act with it all the same."""
+    assert not issubclass(DrawnIdTaken, Refusal)
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddEvent(make_event()))
+        with pytest.raises(DrawnIdTaken, match="the id that we drew for an event is taken"):
+            await tenant.commit(SPEND, AddEvent(make_event()))
+        assert not await tenant.is_spent(SPEND.nonce)
 
     on_store(act)
 

@@ -1,9 +1,10 @@
 """The database behind the house: SQLite where one machine is enough, PostgreSQL where it is not.
 
 `statement` translates portable SQL once to each driver's form; `engine` says what a database must do, and
-`sqlite` and `postgres` do it: they alone know which database it is. `store` holds every statement and fulfils
-the ports. `schema`, `migrate` and `migrations/` shape the tables; SQLAlchemy and Alembic are imported only when
-there is something to migrate, and asyncpg only where the database is PostgreSQL.
+`sqlite` and `postgres` do it: they alone know which database it is. Each noun's statements are in a file of its
+name, with `encoding` and `plan` for what they share, and `store` fulfils the ports with them. `schema`, `migrate`
+and `migrations/` shape the tables; SQLAlchemy and Alembic are imported only when there is something to migrate, and
+asyncpg only where the database is PostgreSQL.
 """
 
 from __future__ import annotations

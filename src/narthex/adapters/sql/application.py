@@ -1,0 +1,97 @@
+"""Applications, and the one read that brings an application with its API keys, token keys and configurations."""
+# ruff: noqa: S608 -- the statements are joined from constants of this module; every value is a `:name`.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from narthex.adapters.sql import api_key, configuration, token_key
+from narthex.adapters.sql.encoding import from_us, from_us_or_none, settings_from_json, to_json, to_us
+from narthex.adapters.sql.engine import Row, Step
+from narthex.adapters.sql.plan import Plan, Plans
+from narthex.adapters.sql.statement import RootStatement, TenantStatement
+from narthex.ports.changes import AddApplication, ApplicationExists, ApplicationGone, SetSettings
+from narthex.ports.records import Application
+
+_PARTS = {
+    "application": {"created_at": "bigint", "settings": "text", "delete_at": "bigint"},
+    "api_key": api_key.COLUMNS,
+    "token_key": token_key.COLUMNS,
+    "authentication_configuration": configuration.COLUMNS,
+}
+
+
+def _together(parts: dict[str, dict[str, str]]) -> TenantStatement:
+    """All rows that several tables keep of an application, in one statement and so as of one instant.
+
+    A row begins with the place of its table; each table has columns of its own, null in the others' rows.
+    """
+    selects = []
+    for place, table in enumerate(parts):
+        columns = [
+            name if owner == table else f"cast(null as {kind})"
+            for owner, kinds in parts.items()
+            for name, kind in kinds.items()
+        ]
+        selects.append(f"select {place}, {', '.join(columns)} from {table} where app_id = :app_id")
+    return TenantStatement(" union all ".join(selects))
+
+
+FIND = _together(_PARTS)
+LIST = RootStatement("select app_id from application")
+_ADD = TenantStatement(
+    """
+    insert into application (app_id, created_at, settings) values (:app_id, :created_at, :settings)
+    on conflict do nothing
+    """,
+    must_change=True,
+)
+_SET_SETTINGS = TenantStatement("update application set settings = :settings where app_id = :app_id", must_change=True)
+
+
+def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
+    parts: list[list[Row]] = [[] for _ in _PARTS]
+    spans = _spans()
+    for row in rows:
+        parts[row[0]].append(row[spans[row[0]]])
+    applications, api_keys, token_keys, configurations = parts
+    if not applications:
+        return None
+    created_at, settings, delete_at = applications[0]
+    return Application(
+        app_id=app_id,
+        created_at=from_us(created_at),
+        settings=settings_from_json(settings),
+        api_keys=tuple(sorted(map(api_key.from_row, api_keys), key=lambda key: (key.created_at, key.key_id))),
+        token_keys=tuple(
+            sorted(map(token_key.from_row, token_keys), key=lambda key: (key.created_at, key.key_id), reverse=True)
+        ),
+        configurations=tuple(sorted(map(configuration.from_row, configurations), key=lambda kept: kept.purpose)),
+        delete_at=from_us_or_none(delete_at),
+    )
+
+
+@lru_cache(maxsize=1)
+def _spans() -> list[slice]:
+    """Where in a row of `FIND` each table's columns stand."""
+    spans, start = [], 1
+    for columns in _PARTS.values():
+        spans.append(slice(start, start + len(columns)))
+        start += len(columns)
+    return spans
+
+
+def _add(app_id: str, change: AddApplication) -> list[Step]:
+    bound = _ADD.bind(app_id, created_at=to_us(change.created_at), settings=to_json(change.settings))
+    return [(_ADD, bound)]
+
+
+def _set_settings(app_id: str, change: SetSettings) -> list[Step]:
+    return [(_SET_SETTINGS, _SET_SETTINGS.bind(app_id, settings=to_json(change.settings)))]
+
+
+CHANGES: Plans = {
+    AddApplication: Plan(_add, ApplicationExists, "the application id is taken"),
+    SetSettings: Plan(_set_settings, ApplicationGone, "the application is gone"),
+}

@@ -1,0 +1,64 @@
+"""The purposes of sign-ins that an application configured or used."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from narthex.adapters.sql.encoding import from_us_or_none, list_from_json, to_json, to_us_or_none
+from narthex.adapters.sql.engine import Row, Step
+from narthex.adapters.sql.plan import Plan, Plans
+from narthex.adapters.sql.statement import TenantStatement
+from narthex.ports.changes import TouchConfiguration
+from narthex.ports.records import AuthenticationConfiguration
+
+COLUMNS = {
+    "purpose": "text", "user_verification": "text", "time_to_live_s": "bigint", "hints": "text",
+    "created_by": "text", "created_at": "bigint", "edited_by": "text", "edited_at": "bigint",
+    "last_used_at": "bigint",
+}  # fmt: skip
+# A purpose is touched by every sign-in for it. Were the row locked each time, all sign-ins of an application
+# would wait for one another's commit, so an instant that is less than a second newer is not written.
+_TOUCH = TenantStatement("""
+    insert into authentication_configuration (app_id, purpose, user_verification, time_to_live_s, hints,
+        created_by, created_at, edited_by, edited_at, last_used_at)
+    select :app_id, :purpose, :user_verification, :time_to_live_s, :hints, :created_by, :created_at, :edited_by,
+        :edited_at, :last_used_at
+    where not exists (
+        select 1 from authentication_configuration
+        where app_id = :app_id and purpose = :purpose and last_used_at > :just_before
+    )
+    on conflict (app_id, purpose) do update set last_used_at = excluded.last_used_at
+""")
+_PRECISION: Final = timedelta(seconds=1)
+
+
+def from_row(row: Row) -> AuthenticationConfiguration:
+    (purpose, user_verification, time_to_live_s, hints, created_by, created_at, edited_by, edited_at,
+     last_used_at) = row  # fmt: skip
+    return AuthenticationConfiguration(
+        purpose, user_verification, time_to_live_s, list_from_json(hints), created_by, from_us_or_none(created_at),
+        edited_by, from_us_or_none(edited_at), from_us_or_none(last_used_at),
+    )  # fmt: skip
+
+
+def _touch(app_id: str, change: TouchConfiguration) -> list[Step]:
+    kept = change.configuration
+    used_at = kept.last_used_at
+    bound = _TOUCH.bind(
+        app_id,
+        purpose=kept.purpose,
+        user_verification=kept.user_verification,
+        time_to_live_s=kept.time_to_live_s,
+        hints=to_json(kept.hints),
+        created_by=kept.created_by,
+        created_at=to_us_or_none(kept.created_at),
+        edited_by=kept.edited_by,
+        edited_at=to_us_or_none(kept.edited_at),
+        last_used_at=to_us_or_none(used_at),
+        just_before=to_us_or_none(used_at and used_at - _PRECISION),
+    )
+    return [(_TOUCH, bound)]
+
+
+CHANGES: Plans = {TouchConfiguration: Plan(_touch)}

@@ -1,0 +1,52 @@
+"""How values are kept: instants as microseconds since 1970 in UTC, lists and settings as JSON. Only this file knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from narthex.ports.records import ApplicationSettings
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SETTINGS: Final = msgspec.json.Decoder(ApplicationSettings)
+_LIST: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+def to_us(instant: datetime) -> int:
+    """Exact: a float of seconds would lose the last digit.
+
+    >>> from_us(to_us(datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))).isoformat()
+    '2026-01-02T03:04:05.678901+00:00'
+    """
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def from_us(kept: int) -> datetime:
+    return EPOCH + timedelta(microseconds=kept)
+
+
+def to_us_or_none(instant: datetime | None) -> int | None:
+    return None if instant is None else to_us(instant)
+
+
+def from_us_or_none(kept: int | None) -> datetime | None:
+    return None if kept is None else from_us(kept)
+
+
+def from_flag(kept: bool | int | None) -> bool | None:
+    return None if kept is None else kept == 1
+
+
+def to_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def list_from_json(kept: str) -> tuple[str, ...]:
+    return _LIST.decode(kept)
+
+
+def settings_from_json(kept: str) -> ApplicationSettings:
+    return _SETTINGS.decode(kept)
