@@ -16,8 +16,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from msgspec.structs import fields
 
 from narthex.cli import main
+from narthex.ports.records import ApplicationSettings
 
 # `main` reads `sys.argv`, as it does in a process of its own; cyclopts suspects a slip when it sees a test do that.
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens:UserWarning")
@@ -348,3 +350,112 @@ def test_the_doctor_warns_of_a_management_key_that_can_be_guessed(operator: Oper
 def test_the_doctor_looks_at_the_public_url(operator: Operator, url: str, status: int, mark: str) -> None:
     operator.does("app", "create", "demo")
     assert (status, mark) == (lambda done: (done[0], done[1]["public URL"]))(diagnosed(operator, public_url=url))
+
+
+# --- what an operator decides for an application --------------------------------------------------------------------
+
+
+def shown(operator: Operator, name: str = "demo") -> dict[str, object]:
+    document: dict[str, object] = json.loads(operator.does("app", "show", name, "--json"))
+    return document
+
+
+OPTIONS: dict[str, tuple[list[str], object]] = {
+    "origins": (
+        ["--origin", "https://a.test", "--origin", "HTTPS://B.test:443/x"],
+        ["https://a.test", "https://b.test"],
+    ),
+    "top_origins": (["--top-origin", "https://frame.test"], ["https://frame.test"]),
+    "conceal_unknown_users": (["--conceal-users"], True),
+    "single_use_verify_tokens": (["--no-single-use"], False),
+    "manual_tokens": (["--no-manual-tokens"], False),
+    "allow_attestation": (["--attestation"], True),
+    "event_logging": (["--no-events"], False),
+    "event_retention_days": (["--event-days", "30"], 30),
+    "max_users": (["--max-users", "5"], 5),
+}
+
+# The management API decides the address book at the start; magic links are not built yet.
+NOT_BY_COMMAND = {"admin_emails", "magic_links", "magic_link_monthly_quota"}
+
+
+def test_every_setting_of_an_application_has_an_option() -> None:
+    assert {field.name for field in fields(ApplicationSettings)} == OPTIONS.keys() | NOT_BY_COMMAND
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_setting_is_decided_at_the_start_or_later(operator: Operator, name: str) -> None:
+    options, decided = OPTIONS[name]
+    operator.does("app", "create", "first", *options)
+    operator.does("app", "create", "demo")
+    before = shown(operator)
+    operator.does("app", "set", "demo", *options)
+    after = shown(operator)
+
+    assert decided == shown(operator, "first")[name] == after[name]
+    assert before | {name: decided} == after
+
+
+def test_a_limit_and_a_list_are_taken_back(operator: Operator) -> None:
+    operator.does("app", "create", "demo", "--max-users", "5", "--origin", "https://a.test")
+    operator.does("app", "set", "demo", "--max-users", "0", "--empty-origin")
+
+    assert (None, []) == (shown(operator)["max_users"], shown(operator)["origins"])
+
+
+def test_an_application_is_shown_without_its_secrets(operator: Operator) -> None:
+    made = json.loads(operator.does("app", "create", "demo", "--json"))
+    said = operator.does("app", "show", "demo")
+
+    assert made["apiKeys"][0] in said
+    assert not any(secret in said for secret in made["apiSecrets"])
+    assert f"demo:secret:{'*' * 28}{made['apiSecrets'][0][-4:]}" in said
+
+
+@pytest.mark.parametrize("command", [["app", "set", "nobody", "--events"], ["app", "show", "nobody"]])
+def test_an_unknown_application_is_told(operator: Operator, command: list[str]) -> None:
+    assert "There is no application `nobody`." in operator.fails(*command)
+
+
+def test_an_origin_that_is_none_changes_nothing(operator: Operator) -> None:
+    operator.does("app", "create", "demo", "--origin", "https://a.test")
+    assert "origin `nonsense`" in operator.fails("app", "set", "demo", "--origin", "nonsense", "--max-users", "3")
+
+    assert (["https://a.test"], None) == (shown(operator)["origins"], shown(operator)["max_users"])
+
+
+# --- a start that cannot be -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["app", "list"]])
+def test_a_data_directory_that_cannot_be_is_one_sentence(operator: Operator, command: list[str]) -> None:
+    (operator.directory / "file").write_text("")
+    said = operator.fails(*command, data_dir=str(operator.directory / "file/data"))
+
+    assert "Nothing can be kept in" in said
+    assert "NARTHEX_DATA_DIR" in said
+
+
+@pytest.mark.parametrize("name", ["master_key", "management_key", "public_url"])
+def test_a_setting_that_is_no_utf_8_is_one_sentence(operator: Operator, name: str) -> None:
+    assert f"NARTHEX_{name.upper()} is not UTF-8." in operator.fails("serve", **{name: "\udcff" * 40})
+
+
+def test_the_doctor_does_not_vouch_for_a_key_that_the_database_never_met(operator: Operator) -> None:
+    operator.does("migrate", master_key="")
+    status, found = diagnosed(operator)
+
+    assert (0, "ok") == (status, found["master key"])
+    assert "the first start binds this database to it" in operator.does("doctor")
+
+
+def test_migrating_binds_the_database_to_the_key_at_hand(operator: Operator) -> None:
+    operator.does("migrate")
+
+    assert "not the one" in operator.fails("app", "list", master_key=KEY + " but another")
+
+
+def test_migrating_without_a_key_makes_none(operator: Operator) -> None:
+    operator.does("migrate", master_key="")
+
+    assert not (operator.directory / "data/master.key").exists()
