@@ -19,7 +19,8 @@ import pytest
 from narthex.http.app import ROUTES
 from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.body import Body
-from narthex.http.routing import Endpoint, RouteSpec, Unguarded, route
+from narthex.http.environment import AnonymousCall
+from narthex.http.routing import Endpoint, RouteSpec, Unguarded, route, spec_of
 from narthex.ports.records import EventType, KeyKind, Scope
 from narthex.usecases.application import SCOPES_OF_KIND
 from tests.support.application import (
@@ -364,8 +365,10 @@ def test_any_scope_is_for_secret_keys_alone() -> None:
 async def answer_of(house: HouseInProcess, spec: RouteSpec, headers: dict[str, str]) -> int:
     """The status with which an endpoint of this one route answers."""
 
+    anonymous = AnonymousCall(root=house.root, version="0", pages={})
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await Endpoint({spec.method: spec}, house.env)({**scope, "path_params": {}}, receive, send)
+        await Endpoint({spec.method: spec}, house.env, anonymous)({**scope, "path_params": {}}, receive, send)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://narthex.test") as client:
         return (await client.request(spec.method, spec.path, headers=headers)).status_code
@@ -375,7 +378,7 @@ def greeting(**guard: Any) -> RouteSpec:
     async def greet(call: Any) -> None:
         """Say nothing, to whoever may hear it."""
 
-    return route("GET", "/greeting", **guard)(greet).spec  # type: ignore[attr-defined,no-any-return]
+    return spec_of(route("GET", "/greeting", **guard)(greet))
 
 
 async def test_any_scope_takes_every_secret_key_and_no_other(house: HouseInProcess, application: Application) -> None:

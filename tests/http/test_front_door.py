@@ -204,10 +204,19 @@ async def test_health_reports(house: HouseInProcess, path: str, entry: str) -> N
     assert "\n  " in response.text, "the report is indented, for people"
 
 
+async def test_health_of_mail_that_is_not_configured_has_no_results(house: HouseInProcess) -> None:
+    response = await house.get("/health/mail")
+    report = accepted(response)
+    assert "application/json; charset=utf-8" == response.headers["content-type"]
+    assert ["status", "elapsedMilliseconds", "results"] == list(report)
+    assert ("Healthy", {}) == (report["status"], report["results"])
+
+
 async def test_health_of_a_database_that_is_away(house: HouseInProcess) -> None:
     await house.root.close()
     response = await house.get("/health/storage")
     assert (503, "Unhealthy") == (response.status_code, response.json()["status"])
+    assert int(response.headers["retry-after"]) >= 1
 
 
 async def test_a_request_while_the_database_is_away_is_told_when_to_come_back(ceremonies: Ceremonies) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from narthex.http import client
-from narthex.http.environment import Environment, Header, answer_headers
+from narthex.http.environment import AnonymousCall, Environment, Header
 from narthex.http.openapi import Documented
 from narthex.http.problems import PathNotFound
 from narthex.http.routes import health, pages
 from narthex.http.routes.passwordless import application, registration, sign_in
 from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
 
-ROUTES: Sequence[RouteSpec] = routes_of(sign_in, registration, application, health, pages)
+ROUTES: Sequence[RouteSpec] = (
+    *routes_of(sign_in, registration, application, health),
+    *pages.ROUTES,
+)
 """Every endpoint of the server. The ceremony's stand first: routes are tried in order."""
 
 _SLASHES = re.compile(r"/{2,}")
@@ -26,20 +28,15 @@ _SLASHES = re.compile(r"/{2,}")
 def create_app(env: Environment) -> ASGIApp:
     """Join the edge."""
     documented = Documented(specs=ROUTES, version=env.version, public_url=env.public_url)
-    return Edge(
-        replace(
-            env,
-            answer_headers=answer_headers(env.public_url),
-            pages=pages.rendered(documented, errors_url=env.errors_url),
-        )
-    )
+    rendered = pages.rendered(documented, errors_url=env.errors_url)
+    return Edge(env, AnonymousCall(root=env.root, version=env.version, pages=rendered))
 
 
 class Edge:
     """Spells the path one way, answers preflights, and hands over to the routes."""
 
-    def __init__(self, env: Environment) -> None:
-        routes = mount(ROUTES, env)
+    def __init__(self, env: Environment, anonymous: AnonymousCall) -> None:
+        routes = mount(ROUTES, env, anonymous)
         self._env = env
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
         self._fixed = {route.path: route.app for route in routes if not route.param_convertors}

@@ -25,6 +25,7 @@ class Page(msgspec.Struct, frozen=True):
     content: bytes
     media_type: bytes
     status: int = 200
+    headers: tuple[Header, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,25 @@ class Environment:
     rate_limiter: RateLimiter | None
     version: str
     bad_keys: BadKeyLines = field(default_factory=BadKeyLines)
-    answer_headers: tuple[Header, ...] = ()
-    pages: Mapping[str, Page] = field(default_factory=dict)
-    """What does not change while the server runs, rendered when it starts."""
+    answer_headers: tuple[Header, ...] = field(init=False)
+    """What every answer carries; follows from the public URL."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answer_headers", answer_headers(self.public_url))
 
     @property
     def errors_url(self) -> str:
         return f"{self.public_url}/errors"
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousCall:
+    """What an endpoint is given that anybody may call: nothing that needs a key, and no keys."""
+
+    root: RootStore
+    version: str
+    pages: Mapping[str, Page]
+    """By path: what does not change while the server runs, rendered when it starts."""
 
 
 def answer_headers(public_url: str) -> tuple[Header, ...]:

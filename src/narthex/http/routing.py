@@ -21,7 +21,7 @@ from narthex.base.errors import RateLimited, Refusal, Unavailable
 from narthex.http import client
 from narthex.http.authenticate import ANY_SCOPE, Access, AnyScope, authenticate_key, authenticate_operator
 from narthex.http.body import Body, read_body
-from narthex.http.environment import Environment, Header, Page
+from narthex.http.environment import AnonymousCall, Environment, Header, Page
 from narthex.http.problems import (
     PROBLEM_TYPE,
     BodyMalformed,
@@ -113,30 +113,36 @@ def route(
             most_body_bytes=most_body_bytes,
             in_document=access is not Access.MANAGEMENT_KEY,
         )
-        handler.spec = spec  # type: ignore[attr-defined]  # read back by `routes_of` alone
+        handler.spec = spec  # type: ignore[attr-defined]  # read back by `spec_of` and `routes_of` alone
         return handler
 
     return mark
 
 
+def spec_of(endpoint: Handler) -> RouteSpec:
+    """What stands above an endpoint."""
+    spec: RouteSpec = endpoint.spec  # type: ignore[attr-defined]
+    return spec
+
+
 def routes_of(*modules: ModuleType) -> list[RouteSpec]:
     """The endpoints that modules define, in the order in which they stand."""
     return [
-        member.spec
+        spec_of(member)
         for module in modules
         for member in vars(module).values()
         if isinstance(getattr(member, "spec", None), RouteSpec) and member.__module__ == module.__name__
     ]
 
 
-def mount(specs: Iterable[RouteSpec], env: Environment) -> list[Route]:
+def mount(specs: Iterable[RouteSpec], env: Environment, anonymous: AnonymousCall) -> list[Route]:
     """Starlette routes, one for each path, matching it in any case as the compatible API does."""
     by_path: dict[str, list[RouteSpec]] = {}
     for spec in specs:
         by_path.setdefault(spec.path, []).append(spec)
     mounted = []
     for path, group in by_path.items():
-        endpoint = Route(path, Endpoint({spec.method: spec for spec in group}, env))
+        endpoint = Route(path, Endpoint({spec.method: spec for spec in group}, env, anonymous))
         endpoint.path_regex = re.compile(endpoint.path_regex.pattern, re.IGNORECASE)
         mounted.append(endpoint)
     return mounted
@@ -145,9 +151,10 @@ def mount(specs: Iterable[RouteSpec], env: Environment) -> list[Route]:
 class Endpoint:
     """The ASGI application of one path."""
 
-    def __init__(self, by_method: Mapping[str, RouteSpec], env: Environment) -> None:
+    def __init__(self, by_method: Mapping[str, RouteSpec], env: Environment, anonymous: AnonymousCall) -> None:
         self._by_method = by_method
         self._env = env
+        self._anonymous = anonymous
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         env = self._env
@@ -198,11 +205,11 @@ class Endpoint:
 
     async def _call(
         self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes], trace: str
-    ) -> Call | OperatorCall | Environment:
+    ) -> Call | OperatorCall | AnonymousCall:
         env = self._env
         match spec.access:
             case Access.ANONYMOUS:
-                return env
+                return self._anonymous
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:
@@ -232,12 +239,12 @@ async def _read(spec: RouteSpec, headers: Mapping[bytes, bytes], receive: Receiv
             return bytes(raw)
 
 
-def _encoded(answer: Any, spec: RouteSpec) -> tuple[int, bytes, bytes | None]:
+def _encoded(answer: Any, spec: RouteSpec) -> tuple[int, bytes, bytes | None, Iterable[Header]]:
     if isinstance(answer, Page):
-        return answer.status, answer.content, answer.media_type
+        return answer.status, answer.content, answer.media_type, answer.headers
     if spec.answer is None:
-        return spec.status, b"", None
-    return spec.status, msgspec.json.encode(answer), JSON_TYPE
+        return spec.status, b"", None, ()
+    return spec.status, msgspec.json.encode(answer), JSON_TYPE, ()
 
 
 async def respond(

@@ -16,10 +16,10 @@ import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
 from narthex.http.authenticate import ANY_SCOPE, Access
-from narthex.http.environment import Environment, Page
+from narthex.http.environment import AnonymousCall, Page
 from narthex.http.openapi import Documented, openapi_document
 from narthex.http.problems import sentence, status_of, wire_code
-from narthex.http.routing import RouteSpec, route
+from narthex.http.routing import RouteSpec, route, spec_of
 
 _ROOMS = tuple(f"narthex.{room}." for room in ("base", "ports", "tokens", "webauthn", "usecases", "http"))
 HTML_TYPE = b"text/html; charset=utf-8"
@@ -29,60 +29,44 @@ _GREETING = (
     "This is Narthex, a passkey server. Its API is described at {public_url}/docs and its errors at {errors_url}.\n"
 )
 
-
-@route("GET", "/", access=Access.ANONYMOUS, answer=Page)
-async def index(env: Environment) -> Page:
-    """One sentence that says what this is and where to read on."""
-    return env.pages["index"]
-
-
-@route("GET", "/errors", access=Access.ANONYMOUS, answer=Page)
-async def errors(env: Environment) -> Page:
-    """Every error: cause, remedy, example. The `type` of a problem document points here."""
-    return env.pages["errors"]
-
-
-@route("GET", "/docs", access=Access.ANONYMOUS, answer=Page)
-async def docs(env: Environment) -> Page:
-    """The API reference, to read."""
-    return env.pages["reference"]
+PAGES = {
+    "/": ("index", "One sentence that says what this is and where to read on."),
+    "/errors": ("errors", "Every error: cause, remedy, example. The `type` of a problem document points here."),
+    "/docs": ("docs", "The API reference, to read."),
+    "/swagger/index.html": ("swagger", "The API reference, where users of the compatible API look for it."),
+    "/openapi.json": ("openapi", "The API reference, for machines (OpenAPI 3.1)."),
+    "/swagger/v4/swagger.json": ("swagger_document", "The same document under the compatible API's path."),
+    "/assets/pages.css": ("style", "How these pages look."),
+}
+"""By path: the name of the endpoint, and what the API reference says of it."""
 
 
-@route("GET", "/swagger/index.html", access=Access.ANONYMOUS, answer=Page)
-async def swagger(env: Environment) -> Page:
-    """The API reference, where users of the compatible API look for it."""
-    return env.pages["reference"]
+def _endpoint_of(path: str, name: str, summary: str) -> RouteSpec:
+    async def show(call: AnonymousCall) -> Page:
+        return call.pages[path]
+
+    show.__name__, show.__doc__ = name, summary
+    return spec_of(route("GET", path, access=Access.ANONYMOUS, answer=Page)(show))
 
 
-@route("GET", "/openapi.json", access=Access.ANONYMOUS, answer=Page)
-async def openapi(env: Environment) -> Page:
-    """The API reference, for machines (OpenAPI 3.1)."""
-    return env.pages["openapi"]
-
-
-@route("GET", "/swagger/v4/swagger.json", access=Access.ANONYMOUS, answer=Page)
-async def swagger_document(env: Environment) -> Page:
-    """The same document under the compatible API's path."""
-    return env.pages["openapi"]
-
-
-@route("GET", "/assets/pages.css", access=Access.ANONYMOUS, answer=Page)
-async def style(env: Environment) -> Page:
-    """How these pages look."""
-    return env.pages["style"]
+ROUTES = [_endpoint_of(path, name, summary) for path, (name, summary) in PAGES.items()]
 
 
 def rendered(documented: Documented, *, errors_url: str) -> Mapping[str, Page]:
-    """All pages, ready to be written."""
+    """All pages by path, ready to be written."""
     greeting = _GREETING.format(public_url=documented.public_url, errors_url=errors_url)
     document = openapi_document(documented)
     style_sheet = files("narthex.http").joinpath("assets/pages.css").read_bytes()
+    reference = Page(_html("API reference", _reference(documented, document)), HTML_TYPE)
+    for_machines = Page(msgspec.json.encode(document), DOCUMENT_TYPE)
     return {
-        "index": Page(greeting.encode(), b"text/plain; charset=utf-8"),
-        "errors": Page(_html("Errors", _errors(errors_url)), HTML_TYPE),
-        "reference": Page(_html("API reference", _reference(documented, document)), HTML_TYPE),
-        "openapi": Page(msgspec.json.encode(document), DOCUMENT_TYPE),
-        "style": Page(style_sheet, b"text/css; charset=utf-8"),
+        "/": Page(greeting.encode(), b"text/plain; charset=utf-8"),
+        "/errors": Page(_html("Errors", _errors(errors_url)), HTML_TYPE),
+        "/docs": reference,
+        "/swagger/index.html": reference,
+        "/openapi.json": for_machines,
+        "/swagger/v4/swagger.json": for_machines,
+        "/assets/pages.css": Page(style_sheet, b"text/css; charset=utf-8"),
     }
 
 
