@@ -419,7 +419,7 @@ def test_an_unknown_application_is_told(operator: Operator, command: list[str]) 
 
 def test_an_origin_that_is_none_changes_nothing(operator: Operator) -> None:
     operator.does("app", "create", "demo", "--origin", "https://a.test")
-    assert "origin `nonsense`" in operator.fails("app", "set", "demo", "--origin", "nonsense", "--max-users", "3")
+    assert "Origin `nonsense`" in operator.fails("app", "set", "demo", "--origin", "nonsense", "--max-users", "3")
 
     assert (["https://a.test"], None) == (shown(operator)["origins"], shown(operator)["max_users"])
 
