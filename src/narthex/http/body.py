@@ -131,8 +131,8 @@ def _fitted(value: Any, wanted: Any) -> Any:
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         return _fitted_struct(value, wanted) if isinstance(value, dict) else value
     if typing.get_origin(wanted) is list and isinstance(value, list):
-        (inner,) = typing.get_args(wanted)
-        return [_fitted(each, _less_none(inner)) for each in value]
+        inner = _less_none(typing.get_args(wanted)[0])
+        return [_fitted(each, inner) for each in value]
     return value
 
 
