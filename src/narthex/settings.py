@@ -113,9 +113,13 @@ def _switch(text: str) -> bool:
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     try:
-        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+        networks = tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         raise ValueError("is not a list of networks like `10.0.0.0/8, ::1`") from None
+    if any(isinstance(network, IPv6Network) and network.network_address.ipv4_mapped for network in networks):
+        # Peers are compared by their IPv4 address, so such a network would silently trust nobody.
+        raise ValueError("names IPv4 addresses in IPv6 form: write them as `10.0.0.0/8`")
+    return networks
 
 
 def _log_level(text: str) -> str:

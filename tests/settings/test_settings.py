@@ -54,6 +54,7 @@ BAD: list[tuple[str, str]] = [
     ("workers", "1.5"),
     ("workers", "9" * 5_000),
     ("trusted_proxies", "10.0.0.0/33"),
+    ("trusted_proxies", "::ffff:10.0.0.0/104"),
     ("trusted_proxies", "10.0.0.1/8"),
     ("trusted_proxies", "proxy.internal"),
     ("data_dir", "~nobody-of-this-name/data"),
