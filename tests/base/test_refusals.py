@@ -54,7 +54,7 @@ REFUSALS = every_refusal()
 @pytest.fixture(scope="module")
 def errors_page() -> str:
     documented = Documented(specs=[], version="0", public_url="https://narthex.test")
-    return rendered(documented, errors_url="https://narthex.test/errors")["errors"].content.decode()
+    return rendered(documented, errors_url="https://narthex.test/errors")["/errors"].content.decode()
 
 
 def test_there_are_refusals_at_all() -> None:

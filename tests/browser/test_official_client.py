@@ -83,8 +83,8 @@ def test_a_register_token_makes_one_passkey(visit: Visits, backend: Backend) -> 
     token = backend.register_token()
     assert first.call("register", token).keys() == {"token"}
     error = second.call("register", token)["error"]
-    assert ("server", 400) == (error["from"], error["status"])
-    second.expect_errors(f"{REFUSED}400")
+    assert ("server", 400, "token_already_used") == (error["from"], error["status"], error["errorCode"])
+    second.expect_errors(f"{REFUSED}400", "{type: ")
 
 
 def test_an_expired_register_token_is_refused_with_its_age(visitor: Visitor, backend: Backend) -> None:
