@@ -27,6 +27,7 @@ STOP_THE_START = {
     "DatabaseUrlMalformed",
     "KeyFileUnusable",
     "MasterKeyDiffers",
+    "MasterKeyMissing",
     "MasterKeyUnusable",
     "SchemaOutdated",
     "SettingRefused",
