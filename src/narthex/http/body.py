@@ -23,6 +23,10 @@ import msgspec
 from narthex.http.problems import BodyMalformed, ValidationFailed
 
 MOST_NESTING = 32
+# A string that never ends runs to the end of the bytes, so that none of its quotes begins another search.
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _INT64 = range(-(2**63), 2**63)
 
 _PATH = re.compile(r" - at `\$\.?([^`]+)`\Z")
@@ -80,23 +84,17 @@ def _decoded(raw: bytes) -> dict[str, Any]:
 
 
 def _refuse_deep(raw: bytes) -> None:
-    # Counting openers is enough: it can only overestimate, and no real body comes near the limit.
+    """Take the innermost pairs of brackets away, level by level; what is left after all levels is too deep."""
     if raw.count(b"{") + raw.count(b"[") <= MOST_NESTING:
         return
-    depth = deepest = 0
-    in_text = escaped = False
-    for byte in raw:
-        if in_text:
-            in_text, escaped = (escaped or byte != 0x22), (byte == 0x5C and not escaped)
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    if deepest > MOST_NESTING:
-        raise BodyMalformed(f"the body is nested more than {MOST_NESTING} levels deep")
+    brackets = _JSON_STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MOST_NESTING):
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):
+            break
+        brackets = outer
+    if brackets:
+        raise BodyMalformed(f"the body is nested more than {MOST_NESTING} levels deep, or its brackets do not match")
 
 
 def _typed(value: dict[str, Any], shape: type[B]) -> B:
