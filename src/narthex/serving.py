@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 from pathlib import Path
@@ -118,7 +119,9 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.listen(2048)
     except OSError as e:
         listening.close()
-        raise AddressTaken(f"`{host}:{port}` cannot be listened on: {e.strerror}") from e
+        taken = e.errno == errno.EADDRINUSE
+        advice = None if taken else "set NARTHEX_LISTEN to an address of this machine, and a port that you may use"
+        raise AddressTaken(f"`{host}:{port}` cannot be listened on: {e.strerror}", advice=advice) from e
     return listening
 
 

@@ -459,3 +459,20 @@ def test_migrating_without_a_key_makes_none(operator: Operator) -> None:
     operator.does("migrate", master_key="")
 
     assert not (operator.directory / "data/master.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"database_url": "sqlite:////nowhere/narthex.db"}, "NARTHEX_DATABASE_URL"),
+        ({"database_url": "sqlite:////tmp"}, "NARTHEX_DATABASE_URL"),
+        ({"database_url": "postgresql://narthex@127.0.0.1:1/narthex"}, "NARTHEX_DATABASE_URL"),
+        (
+            {"listen": "203.0.113.9:8470", "public_url": "https://a.test"},
+            "NARTHEX_LISTEN to an address of this machine",
+        ),
+    ],
+)
+def test_a_start_that_fails_says_what_to_mend(operator: Operator, settings: dict[str, str], remedy: str) -> None:
+    """Not to try again in a moment: nothing would change."""
+    assert remedy in operator.fails("serve", **settings)

@@ -66,7 +66,10 @@ async def connect(url: str) -> Connection:
             server_settings={"application_name": "narthex"},
         )
     except (OSError, asyncpg.PostgresError) as e:
-        raise StoreUnavailable(f"cannot reach PostgreSQL: {str(e) or type(e).__name__}") from e
+        raise StoreUnavailable(
+            f"cannot reach PostgreSQL: {str(e) or type(e).__name__}",
+            advice="check that it runs, and that NARTHEX_DATABASE_URL names its host, user and database",
+        ) from e
     except (ValueError, asyncpg.InterfaceError):
         # Neither the text nor the cause is shown: a password with a stray `/` or `@` ends up in the message.
         raise DatabaseUrlMalformed("the database URL cannot be read as one of PostgreSQL") from None

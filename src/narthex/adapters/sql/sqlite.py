@@ -36,6 +36,7 @@ from narthex.ports.store import StoreUnavailable
 
 _OLDEST: Final = (3, 37, 0)
 """The first SQLite with strict tables."""
+_CHECK_PATH: Final = "name a file, in a directory that exists and can be written, in NARTHEX_DATABASE_URL"
 _BUSY_TIMEOUT_MS: Final = 5_000
 _CACHE_KB: Final = 8_000
 _BUSY_PAUSE_S: Final = 0.002
@@ -62,7 +63,7 @@ def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Co
             connection.close()
             raise
     except sqlite3.Error as e:
-        raise StoreUnavailable(f"cannot open the SQLite database `{path}`: {e}") from e
+        raise StoreUnavailable(f"cannot open the SQLite database `{path}`: {e}", advice=_CHECK_PATH) from e
     return connection
 
 
@@ -73,7 +74,7 @@ def create_file(path: str) -> None:
     except FileExistsError:
         return
     except OSError as e:
-        raise StoreUnavailable(f"cannot create the SQLite database `{path}`: {e.strerror}") from e
+        raise StoreUnavailable(f"cannot create the SQLite database `{path}`: {e.strerror}", advice=_CHECK_PATH) from e
 
 
 class _Act:
