@@ -497,6 +497,17 @@ async def test_a_used_leave_stays_used_for_as_long_as_it_would_have_lived(
     )
 
 
+async def test_a_member_that_was_forgotten_does_not_spend_the_session(ceremonies: Ceremonies) -> None:
+    """A client that left its origin out may send the same answer again with it."""
+    begun = await ceremonies.begin_registration(await ceremonies.give_leave())
+    body = ceremonies.registration_body(begun)
+
+    refused(
+        await ceremonies.application.public("/register/complete", body | {"origin": ABSENT}), 400, "origin_required"
+    )
+    accepted(await ceremonies.application.public("/register/complete", body))
+
+
 async def test_a_used_leave_begins_nothing(ceremonies: Ceremonies) -> None:
     """An authenticator must not be asked for a passkey that nobody will keep."""
     token = await ceremonies.give_leave()

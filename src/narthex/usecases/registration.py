@@ -27,6 +27,7 @@ from narthex.usecases.ceremony import (
     expected_rp_id,
     log,
     refuse_ceremony,
+    require_origin,
 )
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
@@ -226,6 +227,7 @@ async def finish_registration(
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
     refuse_expired(ceremony.expires_at, now=call.now)
+    require_origin(origin)
     try:
         page = expected_origin(call, origin)
         verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
