@@ -48,6 +48,10 @@ class VerifiedAssertion(msgspec.Struct, frozen=True, kw_only=True):
     backup_eligible: bool
     backup_state: bool
     extensions: Extensions
+    sign_count_stalled: bool = False
+    """The counter did not rise, and the caller let that pass."""
+    backup_eligibility_changed: bool = False
+    """It is not what was recorded, and the caller let that pass."""
 
 
 def verify_assertion(
@@ -61,6 +65,8 @@ def verify_assertion(
     top_origins: Collection[str] = (),
     allowed_credentials: Collection[bytes] = (),
     user_handle_required: bool = False,
+    sign_count_must_rise: bool = True,
+    backup_eligibility_fixed: bool = True,
 ) -> VerifiedAssertion:
     """Check that an assertion answers our challenge with a credential we keep.
 
@@ -73,8 +79,11 @@ def verify_assertion(
         allowed_credentials: ids that the options asked for; empty when they asked for any.
         user_handle_required: the user was not known beforehand. Off by default, because clients of the compatible
             API leave the handle out (docs/divergences.md).
+        sign_count_must_rise: False tells of a counter that did not, instead of refusing.
+        backup_eligibility_fixed: False tells of an eligibility that changed, instead of refusing.
     Returns:
-        the new sign count (0 … 2**32 - 1), whether the user was present and verified, the backup flags.
+        the new sign count (0 … 2**32 - 1), whether the user was present and verified, the backup flags, and what was
+        odd and let pass.
     Raises:
         the refusals of ``errors``: Malformed for what cannot be read, Rejected for what was read.
     """
@@ -91,10 +100,10 @@ def verify_assertion(
     check_rp_id(data, rp_id)
     check_flags(data, up_required=True, uv_required=user_verification_required)
     _check_unattested(data)
-    _check_backup_eligibility(data, credential)
+    changed = _check_backup_eligibility(data, credential, fixed=backup_eligibility_fixed)
     parse_public_key(credential.public_key).verify(response.signature, data.raw + client_data.hash)
     # INVARIANT: below this line the authenticator data is the authenticator's own word.
-    _check_sign_count(data, credential)
+    stalled = _check_sign_count(data, credential, must_rise=sign_count_must_rise)
     return VerifiedAssertion(
         sign_count=data.sign_count,
         user_present=data.user_present,
@@ -102,6 +111,8 @@ def verify_assertion(
         backup_eligible=data.backup_eligible,
         backup_state=data.backup_state,
         extensions=data.extensions,
+        sign_count_stalled=stalled,
+        backup_eligibility_changed=changed,
     )
 
 
@@ -128,16 +139,21 @@ def _check_unattested(data: AuthenticatorData) -> None:
         raise AttestedCredentialDataUnexpected("authenticator data of an assertion carries a credential")
 
 
-def _check_backup_eligibility(data: AuthenticatorData, credential: StoredCredential) -> None:
-    """currentBe against credentialRecord.backupEligible."""
+def _check_backup_eligibility(data: AuthenticatorData, credential: StoredCredential, *, fixed: bool) -> bool:
+    """currentBe against credentialRecord.backupEligible: whether it changed."""
     recorded = credential.backup_eligible
-    if recorded is not None and recorded != data.backup_eligible:
+    changed = recorded is not None and recorded != data.backup_eligible
+    if changed and fixed:
         raise BackupEligibilityChanged("the credential's backup eligibility is not what it was at registration")
+    return changed
 
 
-def _check_sign_count(data: AuthenticatorData, credential: StoredCredential) -> None:
+def _check_sign_count(data: AuthenticatorData, credential: StoredCredential, *, must_rise: bool) -> bool:
     """authData.signCount: once either side counts, it must rise; falling back to zero is going back too."""
-    if (data.sign_count or credential.sign_count) and data.sign_count <= credential.sign_count:
+    counts = bool(data.sign_count or credential.sign_count)
+    stalled = counts and data.sign_count <= credential.sign_count
+    if stalled and must_rise:
         raise SignCountDecreased(
             "the signature counter did not rise", received=data.sign_count, stored=credential.sign_count
         )
+    return stalled

@@ -23,6 +23,12 @@ class RegistrationResponse(msgspec.Struct, frozen=True, kw_only=True):
     transports: tuple[str, ...] = ()
     cred_props_rk: bool | None = None
     """``clientExtensionResults.credProps.rk``: unsigned, the client's word; None if it said nothing."""
+    prf_enabled: bool | None = None
+    """``clientExtensionResults.prf.enabled``: likewise. The results of prf are secrets and are never read."""
+    large_blob_supported: bool | None = None
+    """``clientExtensionResults.largeBlob.supported``: likewise."""
+    attachment: str | None = None
+    """``authenticatorAttachment``: `platform`, `cross-platform`, or nothing that we know."""
 
 
 class AuthenticationResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +40,7 @@ class AuthenticationResponse(msgspec.Struct, frozen=True, kw_only=True):
     authenticator_data: bytes
     signature: bytes
     user_handle: bytes | None = None
+    attachment: str | None = None
 
 
 def check_id(response: RegistrationResponse | AuthenticationResponse) -> None:

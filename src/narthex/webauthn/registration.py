@@ -7,7 +7,7 @@ client's), whether the credential id is already taken (the store knows), and wha
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import msgspec
@@ -30,6 +30,12 @@ from narthex.webauthn.trust import Trust, TrustVerdict, verify_trust_path
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal")
 """L3 #enum-transport."""
 
+FindAnchors = Callable[[bytes, Attestation], Collection[bytes]]
+"""(AAGUID, verified statement) → DER certificates that may vouch for it; none when we know none."""
+
+
+_VERDICTS = tuple(TrustVerdict)  # from the least to the best
+
 
 class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
     """A new credential and what we learnt about it."""
@@ -47,6 +53,7 @@ class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
     backup_state: bool
     attestation: Attestation
     trust: Trust
+    """Of a compound statement: the best of its parts."""
     transports: tuple[str, ...]
     """Those of TRANSPORTS that the client named, in its order."""
     discoverable: bool | None
@@ -66,7 +73,7 @@ def verify_registration(
     now: datetime,
     top_origins: Collection[str] = (),
     user_presence_required: bool = True,
-    anchors: Collection[bytes] = (),
+    find_anchors: FindAnchors = lambda aaguid, attestation: (),
     trust_required: bool = False,
 ) -> VerifiedRegistration:
     """Check that a response registers a new credential for our challenge.
@@ -79,7 +86,7 @@ def verify_registration(
         now: instant of the call, UTC.
         top_origins: canonical; empty refuses ceremonies in cross-origin frames.
         user_presence_required: False only for conditional create.
-        anchors: DER certificates that may vouch; empty when we know none.
+        find_anchors: which certificates may vouch depends on the model, and on the key that attests it.
         trust_required: refuse what does not lead to an anchor.
     Returns:
         the credential, and the facts about it.
@@ -99,8 +106,8 @@ def verify_registration(
     check_flags(data, up_required=user_presence_required, uv_required=user_verification_required)
     attested = _check_attested(data, response)
     key = _check_algorithm(attested, algorithms)
-    attestation = verify_attestation(attestation_object, client_data.hash)
-    trust = verify_trust_path(attestation.trust_path, anchors=anchors, now=now)
+    attestation = verify_attestation(attestation_object, client_data.hash, now=now)
+    trust = judge_trust(attestation, aaguid=attested.aaguid, find_anchors=find_anchors, now=now)
     if trust_required and trust.verdict is not TrustVerdict.ANCHORED:
         raise AttestationUntrusted(f"attestation is {trust.verdict.value}, and this registration requires an anchor")
     return VerifiedRegistration(
@@ -119,6 +126,19 @@ def verify_registration(
         discoverable=response.cred_props_rk,
         extensions=data.extensions,
     )
+
+
+def judge_trust(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAnchors, now: datetime) -> Trust:
+    """Follow the trust path of a statement, or of every part of a compound one, of which the best counts.
+
+    Raises:
+        CertificateMalformed, TrustPathInvalid: one of them is broken in itself.
+    """
+    judged = [
+        verify_trust_path(part.trust_path, anchors=find_anchors(aaguid, part), now=now)
+        for part in attestation.parts or (attestation,)
+    ]
+    return max(judged, key=lambda trust: _VERDICTS.index(trust.verdict))
 
 
 def _check_attested(data: AuthenticatorData, response: RegistrationResponse) -> AttestedCredentialData:

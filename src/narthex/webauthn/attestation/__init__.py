@@ -6,13 +6,15 @@ Browsers replace the statement by `none` unless attestation is asked for (L3 #en
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from narthex.webauthn.attestation.none import verify_none
 from narthex.webauthn.attestation.packed import verify_packed
-from narthex.webauthn.attestation.statement import Attestation, AttestationType, Verifier
+from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, Verifier
 from narthex.webauthn.attestation_object import AttestationObject
 from narthex.webauthn.errors import AttestationFormatUnsupported, quoted
 
-__all__ = ["FORMATS", "Attestation", "AttestationType", "Verifier", "verify_attestation"]
+__all__ = ["FORMATS", "Attestation", "AttestationType", "Evidence", "Verifier", "verify_attestation"]
 
 FORMATS: dict[str, Verifier] = {
     "none": verify_none,
@@ -20,7 +22,7 @@ FORMATS: dict[str, Verifier] = {
 }
 
 
-def verify_attestation(attestation_object: AttestationObject, client_data_hash: bytes) -> Attestation:
+def verify_attestation(attestation_object: AttestationObject, client_data_hash: bytes, *, now: datetime) -> Attestation:
     """Check the statement by the rules of its format, whose name is compared case-sensitively.
 
     Raises:
@@ -29,4 +31,5 @@ def verify_attestation(attestation_object: AttestationObject, client_data_hash: 
     verify = FORMATS.get(attestation_object.fmt)
     if verify is None:
         raise AttestationFormatUnsupported(f"attestation format {quoted(attestation_object.fmt)} is not supported")
-    return verify(attestation_object.statement, attestation_object.authenticator_data, client_data_hash)
+    evidence = Evidence(attestation_object.authenticator_data, client_data_hash, now)
+    return verify(attestation_object.statement, evidence)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from narthex.webauthn.attestation.statement import Attestation, AttestationType
+from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence
 from narthex.webauthn.attestation_object import Statement
-from narthex.webauthn.authenticator_data import AuthenticatorData
 from narthex.webauthn.errors import AttestationStatementMalformed
 
 
-def verify_none(statement: Statement, data: AuthenticatorData, client_data_hash: bytes) -> Attestation:
+def verify_none(statement: Statement, evidence: Evidence) -> Attestation:
     """Check that the statement is the empty map.
 
     Raises:

@@ -12,12 +12,13 @@ from cryptography.x509.oid import NameOID
 from narthex.webauthn.attestation.statement import (
     Attestation,
     AttestationType,
+    Evidence,
     get_algorithm_id,
     get_bytes,
     get_certificates,
 )
 from narthex.webauthn.attestation_object import Statement
-from narthex.webauthn.authenticator_data import AttestedCredentialData, AuthenticatorData
+from narthex.webauthn.authenticator_data import AttestedCredentialData
 from narthex.webauthn.cose import PublicKey, bind_key, parse_public_key
 from narthex.webauthn.errors import (
     AaguidMismatch,
@@ -25,7 +26,6 @@ from narthex.webauthn.errors import (
     AttestationCertificateInvalid,
     AttestationSignatureInvalid,
     AttestationStatementMalformed,
-    AttestedCredentialDataMissing,
     SignatureInvalid,
 )
 from narthex.webauthn.trust import Certificate, parse_certificate
@@ -35,20 +35,17 @@ _SELF_MEMBERS = frozenset({"alg", "sig"})
 _CERTIFIED_MEMBERS = frozenset({"alg", "sig", "x5c"})
 
 
-def verify_packed(statement: Statement, data: AuthenticatorData, client_data_hash: bytes) -> Attestation:
+def verify_packed(statement: Statement, evidence: Evidence) -> Attestation:
     """Check a packed statement.
 
     Raises:
         AttestationStatementMalformed, AlgorithmUnsupported, AttestationAlgorithmMismatch,
         AttestationSignatureInvalid, CertificateMalformed, AttestationCertificateInvalid, AaguidMismatch.
     """
-    if data.attested is None:
-        raise AttestedCredentialDataMissing("authenticator data has no credential to attest")
-    signed = data.raw + client_data_hash
     if statement.keys() == _SELF_MEMBERS:
-        return _verify_self(statement, data.attested, signed)
+        return _verify_self(statement, evidence.attested, evidence.signed)
     if statement.keys() == _CERTIFIED_MEMBERS:
-        return _verify_certified(statement, data.attested, signed)
+        return _verify_certified(statement, evidence.attested, evidence.signed)
     raise AttestationStatementMalformed("packed statement has not exactly `alg`, `sig` and perhaps `x5c`")
 
 

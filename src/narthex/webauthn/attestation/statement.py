@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
 from narthex.webauthn.attestation_object import Statement
-from narthex.webauthn.authenticator_data import AuthenticatorData
-from narthex.webauthn.errors import AttestationStatementMalformed
+from narthex.webauthn.authenticator_data import AttestedCredentialData, AuthenticatorData
+from narthex.webauthn.errors import AttestationStatementMalformed, AttestedCredentialDataMissing
 
 
 class AttestationType(StrEnum):
@@ -18,7 +19,35 @@ class AttestationType(StrEnum):
     NONE = "none"
     SELF = "self"
     BASIC = "basic"
-    """A certificate vouches. Whether per model or per authenticator (AttCA, AnonCA), only metadata can tell."""
+    """A certificate vouches. Whether per model or per authenticator (AttCA), only metadata can tell."""
+    ANONYMOUS_CA = "anonca"
+    """A certificate made for this credential alone vouches (#anonymization-ca)."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a statement is about."""
+
+    data: AuthenticatorData
+    client_data_hash: bytes
+    """32 bytes."""
+    now: datetime
+    """Instant of the call, UTC."""
+
+    @property
+    def attested(self) -> AttestedCredentialData:
+        """The new credential.
+
+        Raises:
+            AttestedCredentialDataMissing.
+        """
+        if self.data.attested is None:
+            raise AttestedCredentialDataMissing("authenticator data has no credential to attest")
+        return self.data.attested
+
+    @property
+    def signed(self) -> bytes:
+        """authData and the hash of the client data, joined: what most formats sign."""
+        return self.data.raw + self.client_data_hash
 
 
 class Attestation(msgspec.Struct, frozen=True):
@@ -28,10 +57,12 @@ class Attestation(msgspec.Struct, frozen=True):
     type: AttestationType
     trust_path: tuple[bytes, ...] = ()
     """DER certificates, leaf first."""
+    parts: tuple[Attestation, ...] = ()
+    """What a compound statement is made of; empty for any other."""
 
 
-Verifier = Callable[[Statement, AuthenticatorData, bytes], Attestation]
-"""(statement, authenticator data, hash of the client data) → a fact, or a refusal."""
+Verifier = Callable[[Statement, Evidence], Attestation]
+"""(statement, what it is about) → a fact, or a refusal."""
 
 
 def get_bytes(statement: Statement, name: str) -> bytes:
