@@ -17,11 +17,13 @@ from narthex.ports.records import (
     Alias,
     ApiKey,
     ApplicationSettings,
+    AttestationEvidence,
     AuthenticationConfiguration,
     Credential,
     Event,
     TokenKey,
 )
+from narthex.webauthn.trust import TrustVerdict
 
 
 class NonceSpent(Rejected):
@@ -68,6 +70,13 @@ class ApplicationGone(NotFound):
     advice = "use the keys of an application that exists"
 
 
+class RpIdAnswered(Conflict):
+    """Another application of this server answers for the host of this relying party id."""
+
+    code = "rp-id-answered"
+    advice = "take the host from the other application first: one application alone decides who may use its passkeys"
+
+
 class SpendNonce(msgspec.Struct, frozen=True):
     """Remember that a one-time token was used. Refuses with `NonceSpent`."""
 
@@ -81,6 +90,17 @@ class AddCredential(msgspec.Struct, frozen=True):
     """Keep a new credential. Refuses with `CredentialExists`."""
 
     credential: Credential
+    evidence: AttestationEvidence | None = None
+    """What vouches for it; None where nothing does."""
+
+
+class RejudgeCredential(msgspec.Struct, frozen=True):
+    """Record where a credential's trust path leads, now that other anchors are known."""
+
+    credential_id: bytes
+    trust: TrustVerdict
+    anchor: bytes | None
+    judged_with: str
 
 
 class TouchCredential(msgspec.Struct, frozen=True):
@@ -97,6 +117,9 @@ class TouchCredential(msgspec.Struct, frozen=True):
     device: str
     country: str
     used_at: datetime
+    backup_eligible: bool
+    sign_count_may_stall: bool = False
+    """Do not compare the counter: the application lets one that does not rise pass. The larger of both is kept."""
 
 
 class ReplaceAliases(msgspec.Struct, frozen=True):
@@ -138,6 +161,44 @@ class SetSettings(msgspec.Struct, frozen=True):
     settings: ApplicationSettings
 
 
+class ListAuthenticators(msgspec.Struct, frozen=True):
+    """Allow models, or deny them; what was said of them before is overwritten, and when it was said first is kept."""
+
+    aaguids: tuple[bytes, ...]
+    is_allowed: bool
+    created_at: datetime
+
+
+class DelistAuthenticators(msgspec.Struct, frozen=True):
+    """Say nothing about models any more; those about which nothing was said are ignored."""
+
+    aaguids: tuple[bytes, ...]
+
+
+class NoteOrigin(msgspec.Struct, frozen=True):
+    """Remember that a verified ceremony named this origin and relying party id."""
+
+    origin: str
+    rp_id: str
+    seen_at: datetime
+
+
+class ForgetOrigins(msgspec.Struct, frozen=True):
+    """Forget every origin that was seen."""
+
+
+class AnswerForRpId(msgspec.Struct, frozen=True):
+    """Answer for the host of a relying party id. Refuses with `RpIdAnswered`; no change where it does so already."""
+
+    rp_id: str
+
+
+class LeaveRpId(msgspec.Struct, frozen=True):
+    """No longer answer for the host of a relying party id; ignored where it did not."""
+
+    rp_id: str
+
+
 class AddApplication(msgspec.Struct, frozen=True):
     """Make an application. Refuses with `ApplicationExists`. Always the first change of its act."""
 
@@ -155,5 +216,12 @@ Change: TypeAlias = (
     | AddApiKey
     | AddTokenKey
     | SetSettings
+    | RejudgeCredential
+    | ListAuthenticators
+    | DelistAuthenticators
+    | NoteOrigin
+    | ForgetOrigins
+    | AnswerForRpId
+    | LeaveRpId
     | AddApplication
 )

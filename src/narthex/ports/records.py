@@ -11,6 +11,9 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+from narthex.webauthn.authenticator_policy import AuthenticatorPolicy
+from narthex.webauthn.trust import TrustVerdict
+
 
 class KeyKind(StrEnum):
     """Which half of a key pair: the public one goes into pages, the secret one stays on backends."""
@@ -68,6 +71,34 @@ class AuthenticationConfiguration(msgspec.Struct, frozen=True):
     last_used_at: datetime | None = None
 
 
+class Oddity(StrEnum):
+    """What happens when a credential shows something that an honest one never does."""
+
+    REFUSE = "refuse"
+    """The sign-in is refused, and recorded."""
+    FLAG = "flag"
+    """The sign-in passes; it is recorded, and its assurance says so."""
+
+
+class TrustAnchor(msgspec.Struct, frozen=True):
+    """A certificate that the application trusts to vouch for authenticators, beside those of the metadata."""
+
+    name: str
+    certificate: str
+    """DER in base64, standard alphabet."""
+    aaguids: tuple[str, ...] = ()
+    """Models that it may vouch for, as UUIDs; empty for any."""
+    hardware: bool = False
+    """Whether the operator knows that the keys it vouches for stay in hardware."""
+
+
+class RpIdMigration(msgspec.Struct, frozen=True):
+    """A move from one relying party id to another, during which passkeys of both sign in."""
+
+    old: str
+    new: str
+
+
 class ApplicationSettings(msgspec.Struct, frozen=True):
     """What an operator has decided for one application."""
 
@@ -86,6 +117,38 @@ class ApplicationSettings(msgspec.Struct, frozen=True):
     single_use_verify_tokens: bool = True
     conceal_unknown_users: bool = False
     """Answer a sign-in for an unknown user with a decoy credential instead of an empty list."""
+    rp_ids: tuple[str, ...] = ()
+    """Relying party ids that ceremonies may name. Empty: any that covers one of the origins."""
+    rp_id_migration: RpIdMigration | None = None
+    enterprise_attestation: bool = False
+    """Let registrations ask which very authenticator it is, where the authenticator was made to tell."""
+    sign_count_stalled: Oddity = Oddity.REFUSE
+    """A signature counter did not rise: the authenticator may have been copied (L3 #sctn-sign-counter)."""
+    backup_eligibility_changed: Oddity = Oddity.REFUSE
+    """A credential became eligible for backup, or ceased to be, which none may (L3 #sctn-credential-backup)."""
+    fips_for_aal3: bool = False
+    """AAL3 needs an authenticator whose metadata says FIPS 140, as NIST asks of agencies."""
+    authenticator_policy: AuthenticatorPolicy = AuthenticatorPolicy()
+    trust_anchors: tuple[TrustAnchor, ...] = ()
+
+
+class ListedAuthenticator(msgspec.Struct, frozen=True):
+    """A model that the application allows or denies by name."""
+
+    aaguid: bytes
+    """16 bytes."""
+    is_allowed: bool
+    created_at: datetime
+
+
+class SeenOrigin(msgspec.Struct, frozen=True):
+    """An origin and a relying party id that a verified ceremony has named."""
+
+    origin: str
+    """Canonical."""
+    rp_id: str
+    first_seen_at: datetime
+    last_seen_at: datetime
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -99,6 +162,24 @@ class Application(msgspec.Struct, frozen=True):
     """Newest first."""
     configurations: tuple[AuthenticationConfiguration, ...] = ()
     delete_at: datetime | None = None
+    authenticators: tuple[ListedAuthenticator, ...] = ()
+    """In the order of their AAGUIDs."""
+    seen_origins: tuple[SeenOrigin, ...] = ()
+    """In the order in which they were first seen."""
+    related_rp_ids: tuple[str, ...] = ()
+    """Relying party ids under whose hosts this server answers for the application (`/.well-known/webauthn`)."""
+
+
+class CredentialExtensions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the extensions said when the credential was made; None where they said nothing."""
+
+    cred_protect: int | None = None
+    """1 … 3 (CTAP 2.1, section 12.1): signed by the authenticator, as `min_pin_length` and `hmac_secret` are."""
+    min_pin_length: int | None = None
+    hmac_secret: bool | None = None
+    prf: bool | None = None
+    """The client's word, unsigned, as `large_blob` is."""
+    large_blob: bool | None = None
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -116,7 +197,8 @@ class Credential(msgspec.Struct, frozen=True):
     rp_id: str
     origin: str
     transports: tuple[str, ...]
-    backup_eligible: bool
+    backup_eligible: bool | None
+    """None in a record from a server that did not keep it: the next assertion says."""
     backup_state: bool
     user_verified: bool
     """Whether the user has been verified with this credential at least once (L3, uvInitialized)."""
@@ -126,6 +208,26 @@ class Credential(msgspec.Struct, frozen=True):
     country: str
     created_at: datetime
     last_used_at: datetime
+    alg: int = -7
+    """COSE algorithm identifier of the public key."""
+    attestation_type: str = "none"
+    trust: TrustVerdict = TrustVerdict.NO_PATH
+    """Where the attestation's trust path led when it was last judged."""
+    anchor: bytes | None = None
+    """SHA-256 of the anchor that it reached: whether that one is still trusted is asked at each use."""
+    key_identifiers: tuple[bytes, ...] = ()
+    """Of the certificates that attested the credential, leaf first, 20 bytes each: how metadata lists those without
+    an AAGUID."""
+    judged_with: str = ""
+    """Which anchors were known when the path was last judged."""
+    extensions: CredentialExtensions = CredentialExtensions()
+
+
+class AttestationEvidence(msgspec.Struct, frozen=True):
+    """What vouched for a credential, in the very bytes that arrived, so that it can be judged again."""
+
+    attestation_object: bytes
+    client_data_json: bytes
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -156,8 +258,13 @@ class EventType(IntEnum):
     ApiUserSignInVerified = 1104
     ApiUserSigninTokenCreated = 1106
     ApiManagementAppCreated = 1202
+    ApiAuthenticatorsAllowlisted = 1300
+    ApiAuthenticatorsBlacklisted = 1301
+    ApiAuthenticatorsDelisted = 1302
     ApiAuthPasskeyRegistrationRefused = 1900
     ApiUserSignInRefused = 1901
+    ApiUserSignInFlagged = 1902
+    ApiAuthenticatorPolicyObjected = 1903
 
 
 class Severity(IntEnum):
@@ -183,3 +290,18 @@ class Event(msgspec.Struct, frozen=True):
     subject: str
     api_key_hint: str
     trace_id: str
+    details: str = ""
+    """A JSON object with more of it, such as the assurance of a sign-in; empty where there is no more."""
+
+
+class KeptMetadata(msgspec.Struct, frozen=True):
+    """What the server has of the FIDO metadata, and how the last try to get it went."""
+
+    number: int = 0
+    """The serial number of the BLOB that is kept; 0 while there is none."""
+    kept_at: datetime | None = None
+    tried_at: datetime | None = None
+    failures: int = 0
+    """How many tries in a row have failed."""
+    problem: str = ""
+    """What the last failure said; empty after a success."""

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from narthex.base.errors import Unavailable
 from narthex.ports.changes import Change
-from narthex.ports.records import Application, Credential
+from narthex.ports.records import Application, AttestationEvidence, Credential, KeptMetadata
 
 MOST_CREDENTIALS: Final = 100
 """How many of a user's credentials are listed. Browsers and authenticators are given them all, in every ceremony."""
@@ -36,6 +36,14 @@ class TenantStore(Protocol):
 
     async def list_credentials(self, user_id: str) -> Sequence[Credential]:
         """The credentials of a user, oldest first; of one with more than `MOST_CREDENTIALS`, the oldest of them."""
+        ...
+
+    async def find_evidence(self, credential_id: bytes) -> AttestationEvidence | None:
+        """What vouched for a credential; None where nothing did, or where it was not kept."""
+        ...
+
+    async def scan_credentials(self, *, after: tuple[str, bytes] | None, most: int) -> Sequence[Credential]:
+        """The next portion of all credentials, in the order of (user id, credential id), past that pair."""
         ...
 
     async def has_users(self, at_least: int) -> bool:
@@ -80,6 +88,34 @@ class RootStore(Protocol):
 
     async def purge_events(self, *, now: datetime) -> int:
         """Forget events that are older than their own application keeps them; says how many went."""
+        ...
+
+    async def find_related_application(self, rp_id: str) -> str | None:
+        """The id of the application that answers for the host of this relying party id."""
+        ...
+
+    async def find_metadata(self) -> KeptMetadata:
+        """What is known of the FIDO metadata, without the BLOB."""
+        ...
+
+    async def read_metadata(self) -> bytes | None:
+        """The BLOB, as it was signed."""
+        ...
+
+    async def claim_metadata_try(self, *, at: datetime, last_tried_before: datetime) -> bool:
+        """Whether it is for us to fetch the metadata: of several servers that ask, one is told so."""
+        ...
+
+    async def keep_metadata(self, *, number: int, blob: bytes, at: datetime, replace: bool = False) -> bool:
+        """Keep a BLOB unless one of this number, or a later one, is kept; either way the failures are over.
+
+        Args:
+            replace: keep it whatever is kept, as after a change of who signs the metadata.
+        """
+        ...
+
+    async def note_metadata_failure(self, problem: str) -> None:
+        """Count a try that failed, and remember why."""
         ...
 
     async def find_fact(self, name: str) -> bytes | None:
