@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
 from narthex.webauthn.errors import CertificateMalformed
-from narthex.webauthn.jws import JwsAlgorithmNotAllowed, JwsMalformed, JwsSignatureInvalid, SignedText, verify_jws
+from narthex.webauthn.jws import JwsAlgorithmNotAllowed, JwsMalformed, JwsSignatureInvalid, SignedText, parse_path, verify_jws
 from narthex.webauthn.trust import MAX_PATH_CERTIFICATES
 from tests.support.authenticator import KeyPair, b64u, make_certificate, name_of, rsa_key
 
@@ -84,6 +84,10 @@ def test_a_text_signed_by_its_leaf_is_read(alg: str) -> None:
 def test_the_path_is_given_back_and_not_judged() -> None:
     path = (LEAF, b"not a certificate")
     assert path == verify_jws(jws(path=path), algorithms=PINNED).path
+
+
+def test_the_path_can_be_read_where_nothing_is_verified() -> None:
+    assert (LEAF, b"other") == parse_path(jws(path=(LEAF, b"other"), header={"alg": "none"}))
 
 
 def test_an_unknown_header_member_is_ignored() -> None:

@@ -95,6 +95,15 @@ def verify_jws(compact: bytes, *, algorithms: Collection[str]) -> SignedText:
     return SignedText(payload, path)
 
 
+def parse_path(compact: bytes) -> tuple[bytes, ...]:
+    """Read the certificates that a compact JWS carries. Nothing is verified: they are whatever somebody wrote.
+
+    Raises:
+        JwsMalformed.
+    """
+    return _path(_parse_header(_decoded(_split(compact)[0])))
+
+
 def _split(compact: bytes) -> list[bytes]:
     if compact.count(b".") != 2:
         raise JwsMalformed("signed text has not three parts")
