@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
@@ -37,7 +36,6 @@ from narthex.webauthn.authenticator_policy import (
 from narthex.webauthn.cose import ALGORITHMS
 from narthex.webauthn.metadata import FidoLevel, Standing
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL, OTHER = bytes(range(16)), bytes(16)
 GOOD, UNKNOWN = Standing(bad=frozenset(), fido=FidoLevel.L2, fips=2), Standing(bad=frozenset(), fido=None, fips=None)
 REVOKED = Standing(bad=frozenset({"REVOKED"}), fido=FidoLevel.L2, fips=2)
@@ -368,7 +366,7 @@ def test_what_cannot_be_followed_is_refused_by_its_name(member: str, value: Any)
     assert {"member": member} == refusal.value.details
 
 
-@pytest.mark.parametrize("mode", set(Mode) - {Mode.OFF})
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.OFF])
 def test_a_rule_that_would_accept_no_algorithm_is_refused(mode: Mode) -> None:
     with pytest.raises(PolicyInvalid) as refusal:
         policy_of(algorithms=mode, allowed_algorithms=())

@@ -94,7 +94,7 @@ ROWS = (
     _row(_UP, _UV, level=Level(2, PHR, ("pop", "user", "mfa"), phr=True, hw=False)),
     # Nobody touched anything: no intent, which AAL2 recommends and AAL3 demands (section 3.2.8).
     _row(_UV, level=Level(2, PHR, ("pop", "mfa"), phr=True, hw=False)),
-    # UV=0 is single-factor, wherever the key lies (section 3.1.7).
+    # UV=0 is single-factor, wherever the key lies (Appendix B.3).
     _row(_UP, level=Level(1, PHR, ("pop", "user"), phr=True, hw=False)),
     # Beyond NIST, whose AAL1 lets a device answer alone: neither flag means that nobody was there.
     _row(level=NOTHING),
