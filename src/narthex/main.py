@@ -16,20 +16,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from narthex import __version__
 from narthex.adapters import keyring as keyrings
+from narthex.adapters.fido_root import FIDO_SIGNER, fido_roots, read_roots
+from narthex.adapters.metadata_source import FileSource, UrlSource
 from narthex.adapters.sql import migrate, open_store
 from narthex.adapters.system import SystemClock, system_random
 from narthex.base.errors import Refusal, Rejected
 from narthex.http import client
 from narthex.http.app import create_app
 from narthex.http.environment import Environment
+from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import Settings, read_settings
 from narthex.usecases.call import Caller, OperatorCall
+from narthex.usecases.metadata import MetadataCatalog, MetadataSigner, update_when_due
 from narthex.usecases.tenant import Directory
 
 KEY_FACT = "master-key-fingerprint"
 _NONCES_ARE_PURGED_EVERY = timedelta(minutes=1)
 _EVENTS_ARE_PURGED_EVERY = timedelta(hours=1)
+_METADATA_IS_LOOKED_AT_EVERY = timedelta(minutes=1)
+_FILES_ARE_READ_EVERY = timedelta(minutes=10)
+_ADDRESSES_ARE_FETCHED_EVERY = timedelta(hours=24)
 _CLOCKS_MAY_DIFFER_BY = timedelta(minutes=5)
 
 _log = structlog.get_logger("narthex")
@@ -141,6 +148,28 @@ async def _match_key(store: RootStore, keyring: keyrings.MasterKeyring) -> None:
         raise MasterKeyDiffers("the master key is not the one that this database was set up with")
 
 
+def metadata_signer(settings: Settings) -> MetadataSigner:
+    """Whose signature under the metadata counts: FIDO's, or whoever the operator names instead.
+
+    Raises:
+        MetadataRootUnusable.
+    """
+    if settings.metadata_root is None:
+        return MetadataSigner(roots=fido_roots(), name=FIDO_SIGNER)
+    return MetadataSigner(roots=read_roots(settings.metadata_root), name=None)
+
+
+def metadata_source(settings: Settings) -> MetadataSource | None:
+    """Where the metadata comes from; None if the operator wants none."""
+    match settings.metadata:
+        case None:
+            return None
+        case str() as url:
+            return UrlSource(url)
+        case path:
+            return FileSource(path)
+
+
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Environment]:
     """A running house: the parts joined, and let go of in order."""
@@ -148,6 +177,9 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
     store = await open_store(settings.database_url)
     try:
         await _match_key(store, keyring)
+        catalog = MetadataCatalog(metadata_signer(settings))
+        if settings.metadata is not None:
+            await _read_metadata(catalog, store)
         limiter = None
         if settings.rate_limits:
             # Imported here: it costs a sixth of a second that a server without limits need not spend.
@@ -165,6 +197,7 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             trusted_proxies=settings.trusted_proxies,
             rate_limiter=limiter,
             version=__version__,
+            catalog=catalog,
         )
     finally:
         await store.close()
@@ -182,7 +215,16 @@ async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
             random=env.random,
             now=env.clock.now(),
             caller=Caller(),
+            catalog=env.catalog,
         )
+
+
+async def _read_metadata(catalog: MetadataCatalog, store: RootStore) -> None:
+    """Judge by what is kept from the first request on. What does not verify any more is told, and judged by not."""
+    try:
+        await catalog.refresh(store, now=SystemClock().now())
+    except Refusal as refusal:
+        _log.error("the FIDO metadata is not used", reason=refusal.message, advice=refusal.advice)
 
 
 class Server:
@@ -208,7 +250,7 @@ class Server:
         try:
             async with opened(self._settings) as env:
                 self._app = self._joined(env)
-                chores = asyncio.create_task(_keep_house(env))
+                chores = asyncio.create_task(_keep_house(env, *_metadata_chores(self._settings, env)))
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 chores.cancel()
@@ -219,12 +261,13 @@ class Server:
             await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _keep_house(env: Environment) -> None:
+async def _keep_house(env: Environment, *more: Awaitable[None]) -> None:
     """What must happen now and then while the server runs: each chore by itself, so that none waits for another."""
     await asyncio.gather(
         asyncio.to_thread(client.device, {}),  # Its tables load now, so that no user waits for them.
         _do_every(_NONCES_ARE_PURGED_EVERY, _purge_nonces, env),
         _do_every(_EVENTS_ARE_PURGED_EVERY, _purge_events, env),
+        *more,
     )
 
 
@@ -236,6 +279,27 @@ async def _do_every(span: timedelta, chore: Callable[[Environment], Awaitable[ob
             # The edge of the background: what fails is told, and tried again at its next turn.
             _log.warning("a chore failed", chore=chore.__name__, reason=str(e) or type(e).__name__)
         await asyncio.sleep(span.total_seconds())
+
+
+def _metadata_chores(settings: Settings, env: Environment) -> list[Awaitable[None]]:
+    source = metadata_source(settings)
+    if source is None:
+        return []
+    every = _ADDRESSES_ARE_FETCHED_EVERY if isinstance(settings.metadata, str) else _FILES_ARE_READ_EVERY
+
+    async def bring_metadata_up_to_date(env: Environment) -> None:
+        now = env.clock.now()
+        update = await update_when_due(env.root, env.catalog, source, now=now, every=every)
+        is_new = await env.catalog.refresh(env.root, now=now) or (update is not None and update.kept)
+        current = env.catalog.current
+        if is_new:
+            _log.info("FIDO metadata read", number=current.number, models=len(current.entries))
+        for problem in update.problems if update is not None else ():
+            _log.warning("the FIDO metadata was not checked to the end", reason=problem)
+        if (is_new or update is not None) and current.is_stale(now):
+            _log.warning("the FIDO metadata is stale", due=str(current.next_update))
+
+    return [_do_every(_METADATA_IS_LOOKED_AT_EVERY, bring_metadata_up_to_date, env)]
 
 
 async def _purge_nonces(env: Environment) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 from pathlib import Path
@@ -57,6 +58,9 @@ def serve_dev(*, port: int, data_dir: Path) -> None:
             "NARTHEX_LISTEN": f"127.0.0.1:{actual}",
             "NARTHEX_RATE_LIMITS": "off",
             "NARTHEX_LOG_LEVEL": "warning",
+            # A demo tells nobody that it was started, unless it is asked to.
+            "NARTHEX_METADATA": os.environ.get("NARTHEX_METADATA", "off"),
+            "NARTHEX_METADATA_ROOT": os.environ.get("NARTHEX_METADATA_ROOT", ""),
         }
     )
     house.configure_logs(settings.log_level)

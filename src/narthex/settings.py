@@ -46,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     rate_limits: bool
     log_level: str
+    metadata: str | Path | None
+    """An address, a file, or None for no metadata at all."""
+    metadata_root: Path | None
+    conformance_application: str | None
 
     @property
     def own_master_key_file(self) -> Path:
@@ -90,6 +94,12 @@ def _url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("is not an address like `https://passkeys.example.com`")
     return text.rstrip("/")
+
+
+def _metadata(text: str) -> str | Path | None:
+    if text.lower() == "off":
+        return None
+    return text if "://" in text else _path(text)
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -172,6 +182,26 @@ SETTINGS: tuple[Setting, ...] = (
         _networks,
     ),
     Setting("rate_limits", "on", "`on` or `off`. Limits requests by address; counted in each process.", _switch),
+    Setting(
+        "metadata",
+        "https://mds3.fidoalliance.org/",
+        "Where to get the FIDO metadata, by which models of authenticators are judged: an `https` address, fetched "
+        "once a day; a file, read every ten minutes; or `off`. The demo server gets none unless this is set.",
+        _metadata,
+    ),
+    Setting(
+        "metadata_root",
+        "",
+        "A PEM file with the certificates that may sign the metadata, instead of the root that FIDO publishes.",
+        _path,
+    ),
+    Setting(
+        "conformance_application",
+        "",
+        "The id of an application that the FIDO conformance tool may test at `/attestation/…` and `/assertion/…`. "
+        "Anyone can then make and use passkeys of that application: never set this on a server that people rely on.",
+        _text,
+    ),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", _log_level),
 )
 
@@ -203,6 +233,13 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: most likely a slip of the pen."""
     known = {row.variable for row in SETTINGS} | {CONFIG}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _check_metadata_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise SettingRefused(f"NARTHEX_METADATA `{url}` is neither an https address, nor a file, nor `off`")
 
 
 def _read_file(path: Path) -> dict[str, str]:
@@ -242,6 +279,8 @@ def _read(row: Setting, text: str) -> Any:
 def _settled(values: dict[str, Any]) -> Settings:
     host, port = values.pop("listen")
     values["trusted_proxies"] = values["trusted_proxies"] or ()
+    if isinstance(values["metadata"], str):
+        _check_metadata_address(values["metadata"])
     if values["master_key"] and values["master_key_file"]:
         raise SettingRefused("NARTHEX_MASTER_KEY and NARTHEX_MASTER_KEY_FILE are both set: keep one")
     if values["database_url"] is None:

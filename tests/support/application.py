@@ -36,8 +36,10 @@ from narthex.http.environment import Environment, RateLimiter
 from narthex.ports.changes import AddApiKey, SetSettings
 from narthex.ports.records import ApiKey, KeyKind
 from narthex.usecases.application import keep_key
+from narthex.usecases.metadata import MetadataCatalog, MetadataSigner
 from narthex.usecases.tenant import STALENESS, Directory
 from tests.support.authenticator import Json, SoftwareAuthenticator, SoftwareCredential
+from tests.support.metadata import MetadataMaker
 
 START = datetime(2026, 3, 4, 5, 6, 7, 891_011, tzinfo=UTC)
 MANAGEMENT_KEY = "a management key that is long enough"
@@ -87,6 +89,7 @@ class HouseInProcess:
         self._peer = peer
         self.keyring = MasterKeyring(master_key)
         self.clock = MovableClock()
+        self.catalog = MetadataCatalog(MetadataSigner(roots=(MetadataMaker().root,), name=None))
         self.root: SqlRootStore
         self.env: Environment
         self.client: httpx.AsyncClient
@@ -104,6 +107,7 @@ class HouseInProcess:
             trusted_proxies=self._trusted_proxies,
             rate_limiter=self._rate_limiter,
             version=__version__,
+            catalog=self.catalog,
         )
         transport = httpx.ASGITransport(create_app(self.env), client=(self._peer, 50_000))
         self.client = httpx.AsyncClient(transport=transport, base_url=self._public_url)
@@ -123,6 +127,12 @@ class HouseInProcess:
     async def create_application(self, app_id: str = "demo", **members: Any) -> Application:
         """Make an application through the management API; members are those of its body."""
         return await create_application(self.client, app_id, **members)
+
+    async def load_metadata(self, blob: bytes) -> None:
+        """Judge by a BLOB from now on; `MetadataMaker().blob(…)` makes one that this house believes."""
+        metadata = await self.catalog.verify(blob, now=self.clock.now())
+        await self.root.keep_metadata(number=metadata.number, blob=blob, at=self.clock.now(), replace=True)
+        await self.catalog.refresh(self.root, now=self.clock.now())
 
     async def change_settings(self, app_id: str, **settings: Any) -> None:
         """Decide for an application what no endpoint decides yet, such as `origins` or `manual_tokens`."""

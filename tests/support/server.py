@@ -93,6 +93,7 @@ def running_server(
             "data_dir": data_dir,
             "management_key": MANAGEMENT_KEY,
             "rate_limits": "off",
+            "metadata": "off",
             **settings,
         }
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NARTHEX_")}

@@ -8,6 +8,7 @@ decoder skips foreign characters and ignores trailing bits, which would let two 
 from __future__ import annotations
 
 from binascii import Error, a2b_base64, b2a_base64
+from datetime import datetime
 
 from narthex.base.errors import Malformed
 
@@ -66,3 +67,12 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "Secret('***')"
+
+
+def instant_z(instant: datetime) -> str:
+    """Spell an instant in UTC with a ``Z``, which the official Java SDK insists on.
+
+    >>> instant_z(datetime.fromisoformat("2026-01-02T03:04:05+00:00"))
+    '2026-01-02T03:04:05.000000Z'
+    """
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

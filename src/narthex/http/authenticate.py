@@ -123,7 +123,9 @@ async def authenticate_key(
             device=client.device(headers) if access is Access.PUBLIC_KEY else "",
             country=client.country(peer, headers, env.trusted_proxies),
             trace_id=trace_id,
+            address=client.client_address(peer, headers, env.trusted_proxies),
         ),
+        metadata=env.catalog.current,
     )
 
 
@@ -144,6 +146,7 @@ def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], *, t
         random=env.random,
         now=env.clock.now(),
         caller=Caller(trace_id=trace_id),
+        catalog=env.catalog,
     )
 
 

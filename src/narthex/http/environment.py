@@ -11,6 +11,7 @@ from narthex.http.bad_keys import BadKeyLines
 from narthex.http.client import Network
 from narthex.ports.environment import Clock, Keyring, Random
 from narthex.ports.store import RootStore
+from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory
 
 Header = tuple[bytes, bytes]
@@ -43,6 +44,7 @@ class Environment:
     trusted_proxies: Sequence[Network]
     rate_limiter: RateLimiter | None
     version: str
+    catalog: MetadataCatalog
     bad_keys: BadKeyLines = field(default_factory=BadKeyLines)
     answer_headers: tuple[Header, ...] = field(init=False)
     """What every answer carries; follows from the public URL."""

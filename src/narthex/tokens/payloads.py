@@ -19,6 +19,18 @@ class ExpiredToken(Forbidden):
     advice = "ask for a new token; the time a token lives is set where it is made"
 
 
+class RequestedExtensions(msgspec.Struct, frozen=True, array_like=True):
+    """What a backend wants a new passkey to be able to do, or to tell (L3 #sctn-extensions)."""
+
+    prf: bool = False
+    large_blob: str | None = None
+    """`preferred` or `required`."""
+    credential_protection: str | None = None
+    """A policy's name (CTAP 2.1, section 12.1)."""
+    enforce_credential_protection: bool = False
+    min_pin_length: bool = False
+
+
 class RegisterToken(msgspec.Struct, frozen=True, array_like=True):
     """A backend's leave to enrol one passkey for one user."""
 
@@ -34,6 +46,9 @@ class RegisterToken(msgspec.Struct, frozen=True, array_like=True):
     aliases: tuple[str, ...] | None
     alias_hashing: bool
     hints: tuple[str, ...]
+    conditional: bool = False
+    """Whether the passkey may be made without asking the user (L3 #dom-credentialmediationrequirement-conditional)."""
+    extensions: RequestedExtensions | None = None
 
 
 class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +65,9 @@ class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
     register_token_expires_at: datetime
     aliases: tuple[str, ...] | None
     alias_hashing: bool
+    conditional: bool = False
+    algorithms: tuple[int, ...] = ()
+    """Those that were offered; none in a session of an older server, which offered them all."""
 
 
 class SignInSession(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +83,8 @@ class SignInSession(msgspec.Struct, frozen=True, array_like=True):
     purpose: str
     decoy: bytes | None = None
     """What the decoy grows from that was offered instead of a credential."""
+    asked_rp_id: str | None = None
+    """What the page asked for, where it was given the older id of a relying party that is moving."""
 
 
 class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +102,8 @@ class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
     country: str | None = None
     nickname: str | None = None
     credential_id: bytes | None = None
+    assurance: bytes = b""
+    """How surely it is the user, packed: this room does not know what the record says."""
 
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))

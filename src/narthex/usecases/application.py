@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -13,12 +15,23 @@ from narthex.base.errors import Malformed, NotFound
 from narthex.base.values import Secret
 from narthex.ports.changes import AddApiKey, AddApplication, AddEvent, AddTokenKey, Change, SetSettings
 from narthex.ports.environment import Keyring, Random
-from narthex.ports.records import ApiKey, Application, ApplicationSettings, EventType, KeyKind, Scope
+from narthex.ports.records import (
+    ApiKey,
+    Application,
+    ApplicationSettings,
+    EventType,
+    KeyKind,
+    Scope,
+    TrustAnchor,
+)
 from narthex.usecases.call import OperatorCall, event
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
-from narthex.webauthn.errors import quoted
-from narthex.webauthn.origin import canonical_origin
+from narthex.webauthn.authenticator_policy import checked
+from narthex.webauthn.errors import CertificateMalformed, quoted
+from narthex.webauthn.origin import canonical_origin, parse_rp_id
+from narthex.webauthn.trust import parse_certificate
 
+MOST_TRUST_ANCHORS = 50
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
 
 SCOPES_OF_KIND = {
@@ -32,6 +45,20 @@ class InvalidApplicationId(Malformed):
 
     code = "invalid-application-id"
     advice = "use 3 to 62 lower-case letters and digits, beginning with a letter"
+
+
+class RpIdMigrationInvalid(Malformed):
+    """A relying party moves from one id to another one."""
+
+    code = "rp-id-migration-invalid"
+    advice = "name the old id and the new one, two domains in lower case"
+
+
+class TrustAnchorInvalid(Malformed):
+    """A trust anchor of an application is no certificate, or has no name of its own."""
+
+    code = "trust-anchor-invalid"
+    advice = "give each anchor a name of its own, one X.509 certificate, and AAGUIDs as UUIDs"
 
 
 class ApplicationNotFound(NotFound):
@@ -57,7 +84,7 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
     """
     if not _APP_ID.match(app_id):
         raise InvalidApplicationId(f"{quoted(app_id)} is no application id")
-    settings = with_canonical_origins(settings)
+    settings = checked_settings(settings)
     public, secret = _draw_keys(app_id, call.random)
     kept = [
         *(keep_key(KeyKind.PUBLIC, key, call.keyring, call.random, call.now) for key in public),
@@ -98,20 +125,49 @@ async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> Ap
         ApplicationNotFound, or the refusal of an origin that is none.
     """
     application = await get_application(call, app_id)
-    settings = with_canonical_origins(msgspec.structs.replace(application.settings, **changes))
+    settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
     if settings != application.settings:
         await call.root.tenant(app_id).commit(SetSettings(settings=settings))
         call.directory.forget(app_id)
     return settings
 
 
-def with_canonical_origins(settings: ApplicationSettings) -> ApplicationSettings:
-    """Spell every origin the one way in which ceremonies are compared with it, each once."""
+def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
+    """Spell every origin and rp id the one way in which ceremonies are compared with it, each once; check the rest.
+
+    Raises:
+        OriginMalformed, RpIdMalformed, RpIdMigrationInvalid, TrustAnchorInvalid, PolicyInvalid.
+    """
+    migration = settings.rp_id_migration
+    moving: tuple[str, ...] = ()
+    if migration is not None:
+        if migration.old == migration.new:
+            raise RpIdMigrationInvalid(f"a relying party cannot move from `{migration.old}` to itself")
+        moving = (migration.new, migration.old)
+    rp_ids = (*settings.rp_ids, *moving) if settings.rp_ids else ()
+    for rp_id in (*rp_ids, *moving):
+        parse_rp_id(rp_id)
+    _check_anchors(settings.trust_anchors)
+    checked(settings.authenticator_policy)
     return msgspec.structs.replace(
         settings,
         origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.origins)),
         top_origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.top_origins)),
+        rp_ids=tuple(dict.fromkeys(rp_ids)),
     )
+
+
+def _check_anchors(anchors: tuple[TrustAnchor, ...]) -> None:
+    if len(anchors) > MOST_TRUST_ANCHORS:
+        raise TrustAnchorInvalid(f"an application has at most {MOST_TRUST_ANCHORS} trust anchors of its own")
+    if len({anchor.name for anchor in anchors}) < len(anchors):
+        raise TrustAnchorInvalid("two trust anchors bear the same name")
+    for anchor in anchors:
+        try:
+            parse_certificate(b64decode(anchor.certificate, validate=True))
+            _ = [UUID(aaguid) for aaguid in anchor.aaguids]
+        except (CertificateMalformed, ValueError) as e:
+            raise TrustAnchorInvalid(f"trust anchor {quoted(anchor.name)} cannot be read") from e
 
 
 def key_mac(keyring: Keyring, key: str) -> bytes:

@@ -12,7 +12,9 @@ from datetime import datetime
 from narthex.ports.environment import Keyring, Random
 from narthex.ports.records import Application, Event, EventType, Severity
 from narthex.ports.store import RootStore, TenantStore
+from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory, Tenant
+from narthex.webauthn.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Caller:
     device: str = ""
     country: str = ""
     trace_id: str = ""
+    address: str = ""
+    """Where the request came from, as far as trusted proxies tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Call:
     random: Random
     now: datetime
     caller: Caller
+    metadata: Metadata
 
     @property
     def application(self) -> Application:
@@ -52,6 +57,7 @@ class OperatorCall:
     random: Random
     now: datetime
     caller: Caller
+    catalog: MetadataCatalog
 
 
 _SEVERITY_ALERTS = frozenset(
@@ -62,7 +68,14 @@ _SEVERITY_ALERTS = frozenset(
         EventType.ApiAuthDisabledPublicKeyUsed,
     }
 )
-_SEVERITY_WARNINGS = frozenset({EventType.ApiAuthPasskeyRegistrationRefused, EventType.ApiUserSignInRefused})
+_SEVERITY_WARNINGS = frozenset(
+    {
+        EventType.ApiAuthPasskeyRegistrationRefused,
+        EventType.ApiUserSignInRefused,
+        EventType.ApiUserSignInFlagged,
+        EventType.ApiAuthenticatorPolicyObjected,
+    }
+)
 
 
 def event(
@@ -74,6 +87,7 @@ def event(
     now: datetime,
     random: Random,
     caller: Caller,
+    details: str = "",
 ) -> Event:
     """Make a line for the event log."""
     return Event(
@@ -86,6 +100,7 @@ def event(
         subject=subject,
         api_key_hint=caller.api_key_hint,
         trace_id=caller.trace_id,
+        details=details,
     )
 
 

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from narthex.base.errors import Malformed, Refusal, Rejected
-from narthex.ports.changes import AddEvent, Change, NonceSpent, SpendNonce
+from narthex.ports.changes import AddEvent, Change, NonceSpent, NoteOrigin, SpendNonce
 from narthex.ports.records import EventType
 from narthex.usecases.call import Call, event
+from narthex.webauthn.assurance import Assurance
 from narthex.webauthn.errors import OriginNotAllowed, quoted
 from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_rp_id
 
@@ -16,9 +17,18 @@ CHALLENGE_SIZE = 32
 SESSION_LIVES = timedelta(minutes=10)
 AUTOFILL_SESSION_LIVES = timedelta(hours=24)
 """A page may wait in autofill all day before its user touches the key."""
-
+MOST_SEEN_ORIGINS = 100
+_ORIGIN_IS_NOTED_EVERY = timedelta(hours=1)
 
 SAME_RP_ID = "send the same `rpid` when a ceremony begins and when it completes"
+
+
+SIGN_COUNT, BACKUP_ELIGIBILITY = "sign-count", "backup-eligibility"
+_ODDITIES = {
+    SIGN_COUNT: "the signature counter did not rise: the authenticator may have been copied",
+    BACKUP_ELIGIBILITY: "the backup eligibility of the passkey changed, which it never should",
+}
+"""What an application may let pass, and what the event log says of it."""
 
 
 class OriginRequired(Malformed):
@@ -36,10 +46,10 @@ class RpIdRequired(Malformed):
 
 
 class RpIdRefused(Rejected):
-    """No origin of the application lies under this relying party id."""
+    """No origin of the application lies under this relying party id, or it is not on the application's list."""
 
     code = "rp-id-not-allowed"
-    advice = "send an rp id that is the host of one of the application's origins, or a parent domain of it"
+    advice = "send an rp id that is on the application's list, or the host of one of its origins, or a parent of it"
 
 
 def require_origin(origin: str | None) -> str:
@@ -81,7 +91,11 @@ def expected_rp_id(call: Call, rp_id: str | None) -> str:
     if not rp_id:
         raise RpIdRequired("rpid is required")
     domain = parse_rp_id(rp_id)
-    if not _covers_any(domain, call.application.settings.origins):
+    settings = call.application.settings
+    if settings.rp_ids:
+        if domain not in settings.rp_ids:
+            raise RpIdRefused(f"rp id `{domain}` is not on the application's list of rp ids")
+    elif not _covers_any(domain, settings.origins):
         raise RpIdRefused(f"rp id `{domain}` covers none of the application's origins")
     return domain
 
@@ -91,6 +105,21 @@ def _covers_any(rp_id: str, origins: tuple[str, ...]) -> bool:
     """Whether a web origin of the list lies under the rp id; a list without web origins asks for nothing."""
     web_origins = [origin for origin in origins if is_web_origin(origin)]
     return not web_origins or any(is_rp_id_of(rp_id, origin) for origin in web_origins)
+
+
+def note_origin(call: Call, origin: str, rp_id: str) -> list[Change]:
+    """Remember where a verified ceremony took place, while the application takes them from anywhere.
+
+    Bounded: a passkey's owner can forge origins, so what is seen fills no table; the first of them stay.
+    """
+    if call.application.settings.origins:
+        return []
+    seen = call.application.seen_origins
+    known = next((each for each in seen if (each.origin, each.rp_id) == (origin, rp_id)), None)
+    fresh = known is not None and call.now < known.last_seen_at + _ORIGIN_IS_NOTED_EVERY
+    if fresh or (known is None and len(seen) >= MOST_SEEN_ORIGINS):
+        return []
+    return [NoteOrigin(origin=origin, rp_id=rp_id, seen_at=call.now)]
 
 
 async def refuse_ceremony(
@@ -112,7 +141,9 @@ async def refuse_ceremony(
         raise
 
 
-def log(call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str) -> list[Change]:
+def log(
+    call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str, details: str = ""
+) -> list[Change]:
     """The change that records an event, if the application keeps a log at all."""
     if not call.application.settings.event_logging:
         return []
@@ -124,5 +155,21 @@ def log(call: Call, event_type: EventType, message: str, *, performed_by: str, s
         now=call.now,
         random=call.random,
         caller=call.caller,
+        details=details,
     )
     return [AddEvent(event=line)]
+
+
+def log_findings(call: Call, assurance: Assurance, *, user_id: str) -> list[Change]:
+    """The changes that record what was noticed and let pass, one event each."""
+    return [
+        change
+        for finding in assurance.findings
+        for change in log(
+            call,
+            EventType.ApiUserSignInFlagged if finding in _ODDITIES else EventType.ApiAuthenticatorPolicyObjected,
+            _ODDITIES.get(finding, f"the rule `{finding}` objects to the passkey, and is only monitored"),
+            performed_by=user_id,
+            subject=call.application.app_id,
+        )
+    ]

@@ -13,11 +13,13 @@ from datetime import datetime, timedelta
 
 from narthex.base.errors import Conflict, Malformed, Refusal, Rejected
 from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
-from narthex.ports.records import Credential, EventType
+from narthex.ports.records import AttestationEvidence, Credential, CredentialExtensions, EventType
 from narthex.ports.store import MOST_CREDENTIALS
-from narthex.tokens.payloads import RegisterToken, RegistrationSession, refuse_expired
+from narthex.tokens.payloads import RegisterToken, RegistrationSession, RequestedExtensions, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_records, refuse_taken
+from narthex.usecases.assurance import details_of, packed
+from narthex.usecases.authenticator import anchor_digest, anchors_for, anchors_known, facts_of, key_identifiers
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
     CHALLENGE_SIZE,
@@ -26,14 +28,26 @@ from narthex.usecases.ceremony import (
     expected_origin,
     expected_rp_id,
     log,
+    log_findings,
+    note_origin,
     refuse_ceremony,
     require_origin,
 )
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
+from narthex.webauthn.assurance import Assurance, Method, assure
+from narthex.webauthn.authenticator_policy import (
+    REFUSING,
+    Occasion,
+    PasskeyLimitReached,
+    judge,
+    needs_attestation,
+    offered_algorithms,
+)
 from narthex.webauthn.errors import RpIdMismatch
 from narthex.webauthn.messages import RegistrationResponse
 from narthex.webauthn.registration import VerifiedRegistration, verify_registration
+from narthex.webauthn.trust import TrustVerdict
 
 REGISTER_TOKEN_LIVES = timedelta(seconds=120)
 VERIFY_TOKEN_LIVES = timedelta(seconds=120)
@@ -42,6 +56,14 @@ OFFERED_ALGORITHMS = (-8, -7, -257, -37, -35, -258, -38, -36, -259, -39)
 USER_VERIFICATIONS = ("required", "preferred", "discouraged")
 AUTHENTICATOR_TYPES = ("platform", "cross-platform")
 HINTS = ("security-key", "client-device", "hybrid")
+# CTAP 2.1, section 6.4: PINs have 4 to 63 bytes.
+_IMPOSSIBLE_PIN_LENGTH = 64
+LARGE_BLOB_SUPPORT = ("preferred", "required")
+CREDENTIAL_PROTECTION = (
+    "userVerificationOptional",
+    "userVerificationOptionalWithCredentialIDList",
+    "userVerificationRequired",
+)
 _ATTACHMENT_OF_HINT = {"security-key": "cross-platform", "hybrid": "cross-platform", "client-device": "platform"}
 
 
@@ -63,7 +85,7 @@ class InvalidAttestation(Malformed):
     """The attestation conveyance is none that we support."""
 
     code = "invalid-attestation"
-    advice = "use `none`, or `direct` or `indirect` where the application allows attestation"
+    advice = "use `none`, or `direct`, `indirect` or `enterprise` where the application allows it"
 
 
 class AttestationNotAllowed(Malformed):
@@ -71,6 +93,20 @@ class AttestationNotAllowed(Malformed):
 
     code = "attestation-not-supported-on-plan"
     advice = "ask the operator to allow attestation for this application, or use `none`"
+
+
+class EnterpriseAttestationNotAllowed(Malformed):
+    """The application does not ask which very authenticator it is."""
+
+    code = "enterprise-attestation-not-allowed"
+    advice = "ask the operator to allow enterprise attestation for this application, or use `direct`"
+
+
+class ConditionalCreateUnverified(Malformed):
+    """A passkey that is made without asking cannot require that its user be verified."""
+
+    code, spec = "conditional-create-unverified", "WebAuthn L3 #sctn-createCredential"
+    advice = "leave `userVerification` at `preferred`, or leave `conditionalCreate` out"
 
 
 class MaxUsersReached(Rejected):
@@ -109,6 +145,9 @@ class Enrolment:
     alias_hashing: bool
     hints: Sequence[str]
     expires_at: datetime | None
+    conditional: bool = False
+    """Let the browser make the passkey without asking, after a sign-in with a password (`mediation: conditional`)."""
+    extensions: RequestedExtensions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +165,26 @@ class CreationOptions:
     user_verification: str
     hints: Sequence[str]
     exclude: Sequence[Credential]
+    algorithms: Sequence[int]
+    """COSE identifiers, the best first."""
+    conditional: bool
+    extensions: RequestedExtensions | None
 
 
 async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
     """Give leave to enrol one passkey.
 
     Raises:
-        TooManyCredentials, MaxUsersReached, InvalidAttestation, AttestationNotAllowed, AliasTaken.
+        TooManyCredentials, PasskeyLimitReached, MaxUsersReached, InvalidAttestation, AttestationNotAllowed,
+        EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken.
     """
     kept = await call.store.list_credentials(enrolment.user_id)
-    _refuse_too_many_credentials(kept)
+    _refuse_in_vain(call, kept)
     if not kept:  # A user who is here already may always add another passkey.
         await _refuse_too_many_users(call)
     attestation = _attestation(call, enrolment.attestation)
+    if enrolment.conditional and (enrolment.user_verification or "").lower() == "required":
+        raise ConditionalCreateUnverified("a passkey cannot be made without asking and require user verification")
     await refuse_taken(call, enrolment.user_id, enrolment.aliases or ())
     token = RegisterToken(
         token_id=time_ordered_id(call.now, call.random),
@@ -154,6 +200,8 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
         aliases=tuple(dict.fromkeys(enrolment.aliases or ())) or None,
         alias_hashing=enrolment.alias_hashing,
         hints=tuple(enrolment.hints),
+        conditional=enrolment.conditional,
+        extensions=enrolment.extensions,
     )
     sealed = await seal_token(call, TokenKind.REGISTER, token)
     await _commit_event(call, EventType.ApiAuthUserRegistered, "leave to register a passkey given", enrolment.user_id)
@@ -179,19 +227,22 @@ async def begin_registration(
     if not leave.user_id:
         raise MissingUserId("the register token names no user")
     kept = await call.store.list_credentials(leave.user_id)
-    _refuse_too_many_credentials(kept)
+    _refuse_in_vain(call, kept)
     options = CreationOptions(
         rp_id=relying_party,
         user_handle=leave.user_id.encode(),
         username=leave.username,
         display_name=leave.display_name,
         challenge=call.random(CHALLENGE_SIZE),
-        attestation=_attestation(call, leave.attestation),
+        attestation=_conveyance(call, _attestation(call, leave.attestation)),
         attachment=_attachment(leave),
         discoverable=leave.discoverable,
         user_verification=_known(leave.user_verification, USER_VERIFICATIONS, "user verification"),
         hints=leave.hints,
         exclude=kept,
+        algorithms=offered_algorithms(call.application.settings.authenticator_policy, OFFERED_ALGORITHMS),
+        conditional=leave.conditional,
+        extensions=leave.extensions,
     )
     session = RegistrationSession(
         session_id=time_ordered_id(call.now, call.random),
@@ -204,6 +255,8 @@ async def begin_registration(
         register_token_expires_at=leave.expires_at,
         aliases=leave.aliases,
         alias_hashing=leave.alias_hashing,
+        conditional=leave.conditional,
+        algorithms=tuple(options.algorithms),
     )
     sealed = await seal_token(call, TokenKind.REGISTRATION_SESSION, session)
     await _commit_event(call, EventType.ApiAuthPasskeyRegistrationBegan, "passkey registration began", leave.user_id)
@@ -231,9 +284,11 @@ async def finish_registration(
     try:
         page = expected_origin(call, origin)
         verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
+        credential = _credential(call, ceremony, verified, origin=page, nickname=nickname, response=response)
+        assurance = await _judged(call, credential, verified, response)
         # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
-        token = await _token(call, ceremony, verified, origin=page, nickname=nickname)
-        await _keep(call, ceremony, verified, origin=page, nickname=nickname)
+        token = await _token(call, ceremony, credential, assurance)
+        await _keep(call, ceremony, credential, assurance, response)
     except NonceSpent:
         raise
     except CredentialExists as e:
@@ -246,9 +301,7 @@ async def finish_registration(
     return token
 
 
-async def _token(
-    call: Call, ceremony: RegistrationSession, verified: VerifiedRegistration, *, origin: str, nickname: str | None
-) -> str:
+async def _token(call: Call, ceremony: RegistrationSession, credential: Credential, assurance: Assurance) -> str:
     return await seal_sign_in_token(
         call,
         kind="passkey_register",
@@ -256,17 +309,68 @@ async def _token(
         purpose=None,
         lives=VERIFY_TOKEN_LIVES,
         rp_id=ceremony.rp_id,
-        origin=origin,
+        origin=credential.origin,
         device=call.caller.device,
         country=call.caller.country,
-        nickname=nickname,
-        credential_id=verified.credential_id,
+        nickname=credential.nickname,
+        credential_id=credential.credential_id,
+        assurance=packed(assurance),
+    )
+
+
+async def _judged(
+    call: Call, credential: Credential, verified: VerifiedRegistration, response: RegistrationResponse
+) -> Assurance:
+    """Hold the new passkey against the application's policy, and write down what is known of it.
+
+    Raises:
+        TooManyCredentials, or the refusal of the first rule of the policy that objects and is enforced.
+    """
+    # Asked again, because registrations may begin side by side; a passkey past the limit would be kept and never
+    # offered.
+    kept = await call.store.list_credentials(credential.user_id)
+    _refuse_too_many_credentials(kept)
+    settings = call.application.settings
+    facts = facts_of(credential, settings=settings, metadata=call.metadata, now=call.now)
+    stale = call.metadata.is_stale(call.now)
+    verdict = judge(
+        settings.authenticator_policy,
+        facts,
+        occasion=Occasion.REGISTRATION,
+        allowed=call.tenant.allowed_models,
+        denied=call.tenant.denied_models,
+        metadata_fresh=not stale,
+        passkeys=len(kept),
+    )
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    return assure(
+        Method.REGISTRATION,
+        assurance_id=time_ordered_id(call.now, call.random),
+        facts=facts,
+        up=verified.user_present,
+        uv=verified.user_verified,
+        be=verified.backup_eligible,
+        bs=verified.backup_state,
+        credential_id=credential.credential_id,
+        credential_created_at=credential.created_at,
+        rp_id=credential.rp_id,
+        origin=credential.origin,
+        transports=credential.transports,
+        attachment=response.attachment,
+        auth_time=call.now,
+        ip=call.caller.address,
+        device=call.caller.device,
+        mds_number=call.metadata.number,
+        mds_stale=stale,
+        findings=verdict.monitored,
     )
 
 
 def _verify(
     call: Call, ceremony: RegistrationSession, *, origin: str, rp_id: str | None, response: RegistrationResponse
 ) -> VerifiedRegistration:
+    settings = call.application.settings
     try:
         if rp_id is not None and rp_id != ceremony.rp_id:
             raise RpIdMismatch("the registration began with another rp id", advice=SAME_RP_ID)
@@ -275,21 +379,27 @@ def _verify(
             challenge=ceremony.challenge,
             rp_id=ceremony.rp_id,
             origins=(origin,),
-            top_origins=call.application.settings.top_origins,
+            top_origins=settings.top_origins,
             user_verification_required=ceremony.user_verification_required,
-            algorithms=OFFERED_ALGORITHMS,
+            user_presence_required=not ceremony.conditional,
+            algorithms=ceremony.algorithms or OFFERED_ALGORITHMS,
+            find_anchors=anchors_for(settings, call.metadata),
             now=call.now,
         )
     except (Malformed, Rejected) as e:
         raise RegistrationRefused(e.message, advice=e.advice, reason=e.code) from e
 
 
-async def _keep(
-    call: Call, ceremony: RegistrationSession, verified: VerifiedRegistration, *, origin: str, nickname: str | None
-) -> None:
-    # Again, because registrations may begin side by side; a passkey past the limit would be kept and never offered.
-    _refuse_too_many_credentials(await call.store.list_credentials(ceremony.user_id))
-    credential = Credential(
+def _credential(
+    call: Call,
+    ceremony: RegistrationSession,
+    verified: VerifiedRegistration,
+    *,
+    origin: str,
+    nickname: str | None,
+    response: RegistrationResponse,
+) -> Credential:
+    return Credential(
         credential_id=verified.credential_id,
         user_id=ceremony.user_id,
         user_handle=ceremony.user_id.encode(),
@@ -309,25 +419,63 @@ async def _keep(
         country=call.caller.country,
         created_at=call.now,
         last_used_at=call.now,
+        alg=verified.alg,
+        attestation_type=verified.attestation.type.value,
+        trust=verified.trust.verdict,
+        anchor=anchor_digest(verified.trust),
+        key_identifiers=key_identifiers(verified.attestation),
+        judged_with=anchors_known(call.application.settings, call.metadata),
+        extensions=_extensions(verified, response),
     )
+
+
+def _extensions(verified: VerifiedRegistration, response: RegistrationResponse) -> CredentialExtensions:
+    """What the extensions said: the authenticator's signed outputs, and two words of the client."""
+    signed = verified.extensions
+    protection, length, secret = signed.get("credProtect"), signed.get("minPinLength"), signed.get("hmac-secret")
+    return CredentialExtensions(
+        cred_protect=protection if type(protection) is int and protection in (1, 2, 3) else None,
+        min_pin_length=length if type(length) is int and 0 < length < _IMPOSSIBLE_PIN_LENGTH else None,
+        hmac_secret=secret if isinstance(secret, bool) else None,
+        prf=response.prf_enabled,
+        large_blob=response.large_blob_supported,
+    )
+
+
+async def _keep(
+    call: Call,
+    ceremony: RegistrationSession,
+    credential: Credential,
+    assurance: Assurance,
+    response: RegistrationResponse,
+) -> None:
+    evidence = None
+    if credential.trust is not TrustVerdict.NO_PATH:
+        evidence = AttestationEvidence(response.attestation_object, response.client_data_json)
     aliases: tuple[ReplaceAliases, ...] = ()
     if ceremony.aliases is not None:
         records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
         aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)
+    seen = note_origin(call, credential.origin, credential.rp_id)
     await call.store.commit(
         SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
         SpendNonce(nonce=ceremony.register_token_id, expires_at=_last_use(call, ceremony)),
-        AddCredential(credential=credential),
+        AddCredential(credential=credential, evidence=evidence),
         *aliases,
+        *seen,
         *log(
             call,
             EventType.ApiAuthPasskeyRegistrationCompleted,
             "passkey registered",
             performed_by=ceremony.user_id,
             subject=call.application.app_id,
+            details=details_of(assurance),
         ),
+        *log_findings(call, assurance, user_id=ceremony.user_id),
     )
+    if seen:
+        call.directory.forget(call.application.app_id)
 
 
 def _last_use(call: Call, ceremony: RegistrationSession) -> datetime:
@@ -352,6 +500,16 @@ async def _commit_event(call: Call, event_type: EventType, message: str, user_id
         await call.store.commit(*changes)
 
 
+def _refuse_in_vain(call: Call, kept: Sequence[Credential]) -> None:
+    """No authenticator shall make a passkey that is one too many."""
+    _refuse_too_many_credentials(kept)
+    policy = call.application.settings.authenticator_policy
+    if policy.passkeys_per_user in REFUSING[Occasion.REGISTRATION] and len(kept) >= policy.most_passkeys:
+        raise PasskeyLimitReached(
+            f"the user has {len(kept)} passkeys, and the application allows {policy.most_passkeys}"
+        )
+
+
 def _refuse_too_many_credentials(kept: Sequence[Credential]) -> None:
     if len(kept) >= MOST_CREDENTIALS:
         raise TooManyCredentials(f"the user has {MOST_CREDENTIALS} passkeys, which is the most")
@@ -366,11 +524,21 @@ async def _refuse_too_many_users(call: Call) -> None:
 def _attestation(call: Call, attestation: str | None) -> str:
     if not attestation or attestation.lower() == "none":
         return "none"
-    if attestation not in ("direct", "indirect"):
+    if attestation not in ("direct", "indirect", "enterprise"):
         raise InvalidAttestation("attestation type not supported")
-    if not call.application.settings.allow_attestation:
+    settings = call.application.settings
+    if not settings.allow_attestation:
         raise AttestationNotAllowed("attestation is not enabled for this application")
+    if attestation == "enterprise" and not settings.enterprise_attestation:
+        raise EnterpriseAttestationNotAllowed("enterprise attestation is not enabled for this application")
     return attestation
+
+
+def _conveyance(call: Call, asked: str) -> str:
+    """What to ask of the browser: where the policy cannot be met without attestation, `direct` at least."""
+    policy = call.application.settings.authenticator_policy
+    needed = needs_attestation(policy, allow_list_used=bool(call.tenant.allowed_models))
+    return "direct" if needed and asked in ("none", "indirect") else asked
 
 
 def _attachment(leave: RegisterToken) -> str | None:

@@ -15,19 +15,25 @@ import msgspec
 
 from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.ports.changes import Change, CredentialChanged, NonceSpent, SpendNonce, TouchConfiguration, TouchCredential
-from narthex.ports.records import AuthenticationConfiguration, Credential, EventType
+from narthex.ports.records import AuthenticationConfiguration, Credential, EventType, Oddity
 from narthex.tokens.payloads import SignInSession, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_mac
+from narthex.usecases.assurance import details_of, packed
+from narthex.usecases.authenticator import facts_of, rejudged
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
     AUTOFILL_SESSION_LIVES,
+    BACKUP_ELIGIBILITY,
     CHALLENGE_SIZE,
     SAME_RP_ID,
     SESSION_LIVES,
+    SIGN_COUNT,
     expected_origin,
     expected_rp_id,
     log,
+    log_findings,
+    note_origin,
     refuse_ceremony,
     require_origin,
 )
@@ -35,7 +41,10 @@ from narthex.usecases.decoy import decoy, decoy_seed
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
+from narthex.webauthn.assurance import Assurance, Method, assure
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
+from narthex.webauthn.authenticator import AuthenticatorFacts
+from narthex.webauthn.authenticator_policy import Occasion, judge
 from narthex.webauthn.errors import CredentialNotAllowed, RpIdMismatch
 from narthex.webauthn.messages import AuthenticationResponse
 
@@ -86,10 +95,10 @@ async def begin_sign_in(
         OriginRequired, OriginNotAllowed, RpIdRequired, RpIdRefused.
     """
     expected_origin(call, origin)
-    relying_party = expected_rp_id(call, rp_id)
+    asked_rp_id = expected_rp_id(call, rp_id)
     configuration = _configuration(call, purpose)
     asked = await _asked_user(call, user_id, alias)
-    allowed = await _allowed_credentials(call, asked, relying_party)
+    relying_party, allowed = await _allowed_credentials(call, asked, asked_rp_id)
     anybody = not (user_id or alias)
     seed = None
     if call.application.settings.conceal_unknown_users and not anybody and not allowed:
@@ -114,6 +123,7 @@ async def begin_sign_in(
         user_verification_required=configuration.user_verification == "required",
         purpose=configuration.purpose,
         decoy=seed,
+        asked_rp_id=None if relying_party == asked_rp_id else asked_rp_id,
     )
     return options, await seal_token(call, TokenKind.SIGN_IN_SESSION, session)
 
@@ -136,9 +146,15 @@ async def finish_sign_in(
         if credential is None:
             raise UnknownCredential("we don't recognize the passkey you sent us", credentialId=response.id)
         verified = _verify(call, ceremony, credential, origin=page, rp_id=rp_id, response=response)
+        settings, metadata = call.application.settings, call.metadata
+        credential, judgement = await rejudged(
+            credential, store=call.store, settings=settings, metadata=metadata, now=call.now
+        )
+        facts, findings = _judge(call, credential, verified)
+        assurance = _assure(call, ceremony, credential, verified, facts, findings, origin=page, response=response)
         # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
-        token = await _token(call, ceremony, credential, origin=page)
-        await _record(call, ceremony, credential, verified)
+        token = await _token(call, ceremony, credential, assurance, origin=page)
+        await _record(call, ceremony, credential, verified, assurance, judgement)
     except NonceSpent:
         raise
     except CredentialChanged as e:
@@ -152,7 +168,9 @@ async def finish_sign_in(
     return token
 
 
-async def _token(call: Call, ceremony: SignInSession, credential: Credential, *, origin: str) -> str:
+async def _token(
+    call: Call, ceremony: SignInSession, credential: Credential, assurance: Assurance, *, origin: str
+) -> str:
     return await seal_sign_in_token(
         call,
         kind="passkey_signin",
@@ -165,6 +183,76 @@ async def _token(call: Call, ceremony: SignInSession, credential: Credential, *,
         country=call.caller.country,
         nickname=credential.nickname,
         credential_id=credential.credential_id,
+        assurance=packed(assurance),
+    )
+
+
+def _judge(
+    call: Call, credential: Credential, verified: VerifiedAssertion
+) -> tuple[AuthenticatorFacts, tuple[str, ...]]:
+    """What is known of the authenticator, and what was noticed and let pass.
+
+    Raises:
+        the refusal of the first rule of the application's policy that objects and is enforced.
+    """
+    settings = call.application.settings
+    facts = facts_of(
+        # Once exportable, always exportable: what left the device stays outside.
+        msgspec.structs.replace(
+            credential, backup_eligible=bool(credential.backup_eligible) or verified.backup_eligible
+        ),
+        settings=settings,
+        metadata=call.metadata,
+        now=call.now,
+    )
+    verdict = judge(
+        settings.authenticator_policy,
+        facts,
+        occasion=Occasion.SIGN_IN,
+        allowed=call.tenant.allowed_models,
+        denied=call.tenant.denied_models,
+        metadata_fresh=not call.metadata.is_stale(call.now),
+        passkeys=0,
+    )
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    odd = {SIGN_COUNT: verified.sign_count_stalled, BACKUP_ELIGIBILITY: verified.backup_eligibility_changed}
+    noticed = [name for name, is_odd in odd.items() if is_odd]
+    return facts, (*noticed, *verdict.monitored)
+
+
+def _assure(
+    call: Call,
+    ceremony: SignInSession,
+    credential: Credential,
+    verified: VerifiedAssertion,
+    facts: AuthenticatorFacts,
+    findings: tuple[str, ...],
+    *,
+    origin: str,
+    response: AuthenticationResponse,
+) -> Assurance:
+    return assure(
+        Method.PASSKEY,
+        assurance_id=time_ordered_id(call.now, call.random),
+        facts=facts,
+        up=verified.user_present,
+        uv=verified.user_verified,
+        be=verified.backup_eligible,
+        bs=verified.backup_state,
+        credential_id=credential.credential_id,
+        credential_created_at=credential.created_at,
+        rp_id=ceremony.rp_id,
+        origin=origin,
+        transports=credential.transports,
+        attachment=response.attachment,
+        auth_time=call.now,
+        ip=call.caller.address,
+        device=call.caller.device,
+        mds_number=call.metadata.number,
+        mds_stale=call.metadata.is_stale(call.now),
+        findings=findings,
+        fips_required=call.application.settings.fips_for_aal3,
     )
 
 
@@ -181,11 +269,21 @@ async def _asked_user(call: Call, user_id: str | None, alias: str | None) -> str
     return None
 
 
-async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> list[AllowedCredential]:
+async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> tuple[str, list[AllowedCredential]]:
+    """The rp id to ask the browser for, and the user's credentials that belong to it.
+
+    While a relying party moves, a user who has none for the new id yet is asked for those of the old one: browsers
+    allow that where the old host's list of related origins names the page (L3 #sctn-related-origins).
+    """
     if user_id is None:
-        return []
+        return rp_id, []
     kept = await call.store.list_credentials(user_id)
-    return [_allowed(credential) for credential in kept if credential.rp_id == rp_id]
+    moving = call.application.settings.rp_id_migration
+    for candidate in (rp_id, moving.old) if moving is not None and moving.new == rp_id else (rp_id,):
+        allowed = [_allowed(credential) for credential in kept if credential.rp_id == candidate]
+        if allowed:
+            return candidate, allowed
+    return rp_id, []
 
 
 def _allowed(credential: Credential) -> AllowedCredential:
@@ -209,8 +307,9 @@ def _verify(
     rp_id: str | None,
     response: AuthenticationResponse,
 ) -> VerifiedAssertion:
+    settings = call.application.settings
     try:
-        if rp_id is not None and rp_id != ceremony.rp_id:
+        if rp_id not in (None, ceremony.rp_id, ceremony.asked_rp_id):
             raise RpIdMismatch("the sign-in began with another rp id", advice=SAME_RP_ID)
         if ceremony.user_id not in (None, credential.user_id):
             raise CredentialNotAllowed("this passkey belongs to another user than the sign-in asked for")
@@ -228,8 +327,10 @@ def _verify(
             challenge=ceremony.challenge,
             rp_id=ceremony.rp_id,
             origins=(origin,),
-            top_origins=call.application.settings.top_origins,
+            top_origins=settings.top_origins,
             user_verification_required=ceremony.user_verification_required,
+            sign_count_must_rise=settings.sign_count_stalled is Oddity.REFUSE,
+            backup_eligibility_fixed=settings.backup_eligibility_changed is Oddity.REFUSE,
         )
     except (Malformed, Rejected) as e:
         raise SignInRefused(e.message, advice=e.advice, reason=e.code) from e
@@ -240,8 +341,13 @@ async def _record(
     ceremony: SignInSession,
     credential: Credential,
     verified: VerifiedAssertion,
+    assurance: Assurance,
+    judgement: list[Change],
 ) -> None:
-    purpose_use = _purpose_use(call, _configuration(call, ceremony.purpose))
+    snapshot = [
+        *_purpose_use(call, _configuration(call, ceremony.purpose)),
+        *note_origin(call, assurance.origin or "", ceremony.rp_id),
+    ]
     await call.store.commit(
         SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         TouchCredential(
@@ -252,17 +358,22 @@ async def _record(
             device=call.caller.device,
             country=call.caller.country,
             used_at=call.now,
+            backup_eligible=bool(credential.backup_eligible) or verified.backup_eligible,
+            sign_count_may_stall=call.application.settings.sign_count_stalled is Oddity.FLAG,
         ),
-        *purpose_use,
+        *judgement,
+        *snapshot,
         *log(
             call,
             EventType.ApiUserSignInCompleted,
             f"signed in for `{ceremony.purpose}`",
             performed_by=credential.user_id,
             subject=call.application.app_id,
+            details=details_of(assurance),
         ),
+        *log_findings(call, assurance, user_id=credential.user_id),
     )
-    if purpose_use:
+    if snapshot:
         call.directory.forget(call.application.app_id)
 
 

@@ -10,9 +10,11 @@ from narthex.ports.changes import SpendNonce
 from narthex.ports.records import EventType
 from narthex.tokens.payloads import VerifyToken, refuse_expired
 from narthex.tokens.sealed import TokenKind
+from narthex.usecases.assurance import packed
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import log
 from narthex.usecases.token_key import open_token, seal_token
+from narthex.webauthn.assurance import Assurance, Method, unproven
 
 DEFAULT_LIVES_S = 120
 LONGEST_LIVES_S = 604_800
@@ -88,6 +90,7 @@ async def issue_manual_token(
         lives=timedelta(seconds=time_to_live_s),
         rp_id=rp_id,
         origin=origin,
+        assurance=packed(_by_hand(call, rp_id=rp_id, origin=origin)),
     )
     changes = log(
         call,
@@ -99,3 +102,14 @@ async def issue_manual_token(
     if changes:
         await call.store.commit(*changes)
     return sealed
+
+
+def _by_hand(call: Call, *, rp_id: str | None, origin: str | None) -> Assurance:
+    """The backend says who it is, and nothing shows that."""
+    return unproven(
+        Method.MANUAL,
+        assurance_id=time_ordered_id(call.now, call.random),
+        auth_time=call.now,
+        rp_id=rp_id,
+        origin=origin,
+    )

@@ -33,6 +33,9 @@ class Tenant:
     application: Application
     sealing_keys: tuple[SealingKey, ...]
     read_at: datetime
+    allowed_models: frozenset[bytes] = frozenset()
+    """AAGUIDs that the application allows; empty where it names none."""
+    denied_models: frozenset[bytes] = frozenset()
 
     def configuration(self, purpose: str) -> AuthenticationConfiguration | None:
         """The settings of a purpose: the application's own, else the built-in preset, else None."""
@@ -90,6 +93,8 @@ class Directory:
             application=application,
             sealing_keys=tuple(unwrap_key(key, app_id, self._keyring) for key in application.token_keys),
             read_at=now,
+            allowed_models=_models(application, allowed=True),
+            denied_models=_models(application, allowed=False),
         )
         # A reading that began before a change may have seen the state before it: good for those who asked
         # then, not to be remembered.
@@ -108,6 +113,10 @@ class Directory:
             del self._reading[app_id]
         if not reading.cancelled():
             reading.exception()  # Whoever waited has it; if nobody does, it is not worth a warning.
+
+
+def _models(application: Application, *, allowed: bool) -> frozenset[bytes]:
+    return frozenset(listed.aaguid for listed in application.authenticators if listed.is_allowed is allowed)
 
 
 def unwrap_key(key: TokenKey, app_id: str, keyring: Keyring) -> SealingKey:

@@ -21,16 +21,24 @@ from narthex.http.routes.passwordless.shapes import (
     UserId,
     bytes_of,
     given,
+    known_attachment,
     options_credential,
     public_key_type,
     told,
 )
 from narthex.http.routing import route
 from narthex.ports.records import Scope
+from narthex.tokens.payloads import RequestedExtensions
 from narthex.usecases import registration
 from narthex.usecases.alias import LONGEST_ALIAS, MOST_ALIASES
 from narthex.usecases.call import Call
-from narthex.usecases.registration import HINTS, OFFERED_ALGORITHMS, CreationOptions, Enrolment
+from narthex.usecases.registration import (
+    CREDENTIAL_PROTECTION,
+    HINTS,
+    LARGE_BLOB_SUPPORT,
+    CreationOptions,
+    Enrolment,
+)
 from narthex.webauthn.messages import RegistrationResponse
 
 LONGEST_NICKNAME = 64
@@ -73,6 +81,33 @@ _HINTS = Rule(_broken_hints, {"items": {"type": "string"}, "maxItems": _MOST_HIN
 _INSTANT = Rule(_broken_instant, {"format": "date-time"})
 
 
+def _broken_extensions(value: ExtensionsBody | None) -> str | None:
+    if value is None:
+        return None
+    if value.large_blob is not None and value.large_blob.support not in LARGE_BLOB_SUPPORT:
+        return f"{{}}.LargeBlob.Support must be any of {', '.join(LARGE_BLOB_SUPPORT)}."
+    if value.credential_protection_policy not in (None, *CREDENTIAL_PROTECTION):
+        return f"{{}}.CredentialProtectionPolicy must be any of {', '.join(CREDENTIAL_PROTECTION)}."
+    return None
+
+
+class LargeBlobBody(msgspec.Struct, rename="camel"):
+    """Whether the passkey must be able to store a blob (L3 #sctn-large-blob-extension)."""
+
+    support: str | None = None
+
+
+class ExtensionsBody(msgspec.Struct, rename="camel"):
+    """What the new passkey should be able to do, or tell (L3 #sctn-extensions). Others are ignored."""
+
+    prf: dict[str, Any] | None = None
+    """Present, even if empty: the passkey should be able to derive secrets."""
+    large_blob: LargeBlobBody | None = None
+    credential_protection_policy: str | None = None
+    enforce_credential_protection_policy: bool | None = None
+    min_pin_length: bool | None = None
+
+
 class RegisterTokenBody(Request):
     """Leave for one user to enrol a passkey."""
 
@@ -81,9 +116,9 @@ class RegisterTokenBody(Request):
         str | None, told("Shown by the browser when the user chooses a passkey.", "ann@example.com")
     ] = None
     display_name: Annotated[str | None, told("A friendlier name; without it, the username.", "Ann")] = None
-    attestation: Annotated[str | None, told("`none`, or `direct` or `indirect` where the application allows it.")] = (
-        None
-    )
+    attestation: Annotated[
+        str | None, told("`none`, or `direct`, `indirect` or `enterprise` where the application allows it.")
+    ] = None
     authenticator_type: Annotated[str | None, told("`any`, `platform` or `cross-platform`.")] = None
     discoverable: Annotated[bool | None, told("Whether the passkey can be found without naming the user.")] = True
     user_verification: Annotated[str | None, told("`required`, `preferred` or `discouraged`.")] = None
@@ -96,6 +131,14 @@ class RegisterTokenBody(Request):
         list[str | None] | None, told("Any of `security-key`, `client-device`, `hybrid`, the best first.")
     ] = None
     expires_at: Annotated[str | None, told("ISO 8601; without a zone it is UTC. Default: in two minutes.")] = None
+    conditional_create: Annotated[
+        bool | None,
+        told("Let the browser make the passkey without asking, right after a sign-in with a password."),
+    ] = None
+    extensions: Annotated[
+        ExtensionsBody | None,
+        told("`prf`, `largeBlob`, `credentialProtectionPolicy` and `minPinLength`, as `create` takes them."),
+    ] = None
 
     rules: ClassVar = {
         "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
@@ -103,6 +146,7 @@ class RegisterTokenBody(Request):
         "aliases": (_ALIASES,),
         "hints": (_HINTS,),
         "expires_at": (_INSTANT,),
+        "extensions": (Rule(_broken_extensions),),
     }
 
 
@@ -114,6 +158,14 @@ class RegisterBeginBody(Request):
     rpid: RpId = None
 
     rules: ClassVar = {"token": (needed,), "origin": (needed,), "rpid": (needed,)}
+
+
+class RegisterBeginAnswer(BeginAnswer):
+    """Options for the browser, how it may ask its user, and the session that goes with the answer."""
+
+    mediation: Annotated[
+        str, told("For `navigator.credentials.create`: `conditional` if the user need not be asked.", "optional")
+    ]
 
 
 class AttestationResponseBody(msgspec.Struct, rename="camel"):
@@ -132,6 +184,7 @@ class RegistrationCredentialBody(msgspec.Struct, rename="camel"):
     type: str | None = None
     response: AttestationResponseBody | None = None
     client_extension_results: dict[str, Any] | None = None
+    authenticator_attachment: str | None = None
 
 
 class RegisterCompleteBody(Request):
@@ -176,6 +229,8 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
         alias_hashing=body.alias_hashing is not False,
         hints=[hint.lower() for hint in _texts(body.hints)],
         expires_at=_instant(body.expires_at),
+        conditional=body.conditional_create is True,
+        extensions=_requested(body.extensions),
     )
     return TokenAnswer(token=await registration.issue_register_token(call, enrolment))
 
@@ -186,14 +241,15 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
     access=Access.PUBLIC_KEY,
     scope=Scope.REGISTER,
     body=RegisterBeginBody,
-    answer=BeginAnswer,
+    answer=RegisterBeginAnswer,
 )
-async def register_begin(call: Call, body: RegisterBeginBody) -> BeginAnswer:
+async def register_begin(call: Call, body: RegisterBeginBody) -> RegisterBeginAnswer:
     """Exchange a register token for the options of `navigator.credentials.create`, and a session."""
     options, session = await registration.begin_registration(
         call, token=body.token, origin=body.origin, rp_id=body.rpid
     )
-    return BeginAnswer(data=creation_options_json(options), session=session)
+    mediation = "conditional" if options.conditional else "optional"
+    return RegisterBeginAnswer(data=creation_options_json(options), session=session, mediation=mediation)
 
 
 @route(
@@ -234,7 +290,7 @@ def creation_options_json(options: CreationOptions) -> dict[str, Any]:
             "displayName": options.display_name,
         },
         "challenge": to_base64url(options.challenge),
-        "pubKeyCredParams": [{"type": "public-key", "alg": alg} for alg in OFFERED_ALGORITHMS],
+        "pubKeyCredParams": [{"type": "public-key", "alg": alg} for alg in options.algorithms],
         "timeout": CEREMONY_TIMEOUT_MS,
         "attestation": options.attestation,
         "attestationFormats": [],
@@ -243,8 +299,37 @@ def creation_options_json(options: CreationOptions) -> dict[str, Any]:
         "excludeCredentials": [
             options_credential(credential.credential_id, credential.transports) for credential in options.exclude
         ],
-        "extensions": {"credProps": True},
+        "extensions": extensions_json(options.extensions),
     }
+
+
+def extensions_json(requested: RequestedExtensions | None) -> dict[str, Any]:
+    """AuthenticationExtensionsClientInputs: `credProps` always, and what the backend asked for."""
+    inputs: dict[str, Any] = {"credProps": True}
+    if requested is None:
+        return inputs
+    if requested.prf:
+        inputs["prf"] = {}
+    if requested.large_blob is not None:
+        inputs["largeBlob"] = {"support": requested.large_blob}
+    if requested.credential_protection is not None:
+        inputs["credentialProtectionPolicy"] = requested.credential_protection
+        inputs["enforceCredentialProtectionPolicy"] = requested.enforce_credential_protection
+    if requested.min_pin_length:
+        inputs["minPinLength"] = True
+    return inputs
+
+
+def _requested(body: ExtensionsBody | None) -> RequestedExtensions | None:
+    if body is None:
+        return None
+    return RequestedExtensions(
+        prf=body.prf is not None,
+        large_blob=body.large_blob.support if body.large_blob is not None else None,
+        credential_protection=body.credential_protection_policy,
+        enforce_credential_protection=body.enforce_credential_protection_policy is True,
+        min_pin_length=body.min_pin_length is True,
+    )
 
 
 def _response(body: RegistrationCredentialBody) -> RegistrationResponse:
@@ -256,7 +341,10 @@ def _response(body: RegistrationCredentialBody) -> RegistrationResponse:
         client_data_json=bytes_of(inner.client_data_json, "response.response.clientDataJSON"),
         attestation_object=bytes_of(inner.attestation_object, "response.response.attestationObject"),
         transports=_texts(inner.transports),
-        cred_props_rk=_resident_key(body.client_extension_results),
+        cred_props_rk=_word(body.client_extension_results, "credProps", "rk"),
+        prf_enabled=_word(body.client_extension_results, "prf", "enabled"),
+        large_blob_supported=_word(body.client_extension_results, "largeBlob", "supported"),
+        attachment=known_attachment(body.authenticator_attachment),
     )
 
 
@@ -264,10 +352,11 @@ def _texts(value: Sequence[str | None] | None) -> tuple[str, ...]:
     return tuple(text for text in value or () if text)
 
 
-def _resident_key(extensions: dict[str, Any] | None) -> bool | None:
-    properties = (extensions or {}).get("credProps")
-    resident_key = properties.get("rk") if isinstance(properties, dict) else None
-    return resident_key if isinstance(resident_key, bool) else None
+def _word(results: dict[str, Any] | None, extension: str, member: str) -> bool | None:
+    """The client's word on an extension. What else it says of it, such as the secrets of prf, is left where it is."""
+    said = (results or {}).get(extension)
+    word = said.get(member) if isinstance(said, dict) else None
+    return word if isinstance(word, bool) else None
 
 
 def _instant(text: str | None) -> datetime | None:

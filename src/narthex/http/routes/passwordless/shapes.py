@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -101,6 +100,6 @@ def options_credential(credential_id: bytes, transports: Sequence[str]) -> dict[
     return {**descriptor, "transports": list(transports)} if transports else descriptor
 
 
-def instant_z(instant: datetime) -> str:
-    """An instant of a token: UTC with a ``Z``, which the Java SDK insists on."""
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def known_attachment(text: str | None) -> str | None:
+    """``authenticatorAttachment``, if it is a value that Level 3 knows (L3 #enumdef-authenticatorattachment)."""
+    return text if text in ("platform", "cross-platform") else None

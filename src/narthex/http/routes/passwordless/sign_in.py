@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from narthex.base.values import to_base64url
+from narthex.base.values import instant_z, to_base64url
 from narthex.http.authenticate import Access
 from narthex.http.body import between, needed, required
 from narthex.http.routes.passwordless.shapes import (
@@ -22,7 +22,7 @@ from narthex.http.routes.passwordless.shapes import (
     UserId,
     bytes_of,
     given,
-    instant_z,
+    known_attachment,
     options_credential,
     public_key_type,
     told,
@@ -31,6 +31,7 @@ from narthex.http.routing import route
 from narthex.ports.records import Scope
 from narthex.tokens.payloads import VerifyToken
 from narthex.usecases import sign_in, sign_in_token
+from narthex.usecases.assurance import AssuranceRecord, record_of, unpacked
 from narthex.usecases.call import Call
 from narthex.usecases.sign_in import RequestOptions
 from narthex.usecases.sign_in_token import DEFAULT_LIVES_S, LONGEST_LIVES_S
@@ -72,6 +73,7 @@ class AssertionCredentialBody(msgspec.Struct, rename="camel"):
     raw_id: str | None = None
     type: str | None = None
     response: AssertionResponseBody | None = None
+    authenticator_attachment: str | None = None
 
 
 class SignInCompleteBody(Request):
@@ -128,6 +130,9 @@ class VerifiedAnswer(Answer):
     token_id: Annotated[str, told("A UUID, different for every token.", "0f8fad5b-d9cb-469f-a165-70867728950e")]
     type: Annotated[
         str, told("`passkey_signin`, `passkey_register`, `generated_signin` or `magic_link`.", "passkey_signin")
+    ]
+    assurance: Annotated[
+        AssuranceRecord | None, told("How surely it is the user; null for a token of an older server.")
     ]
 
 
@@ -215,6 +220,7 @@ def request_options_json(options: RequestOptions) -> dict[str, Any]:
 
 def verified_json(token: VerifyToken) -> VerifiedAnswer:
     """Both spellings of the rp id, and no null where the Python SDK cannot read one."""
+    assurance = unpacked(token.assurance)
     return VerifiedAnswer(
         success=True,
         user_id=token.user_id,
@@ -230,6 +236,7 @@ def verified_json(token: VerifyToken) -> VerifiedAnswer:
         expires_at=instant_z(token.expires_at),
         token_id=str(UUID(bytes=token.token_id)),
         type=token.type,
+        assurance=None if assurance is None else record_of(assurance),
     )
 
 
@@ -243,6 +250,7 @@ def _response(body: AssertionCredentialBody) -> AuthenticationResponse:
         authenticator_data=bytes_of(inner.authenticator_data, "response.response.authenticatorData"),
         signature=bytes_of(inner.signature, "response.response.signature"),
         user_handle=_user_handle(inner.user_handle),
+        attachment=known_attachment(body.authenticator_attachment),
     )
 
 

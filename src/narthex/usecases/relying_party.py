@@ -1,0 +1,145 @@
+"""The relying party of an application: where its ceremonies take place, and a move from one id to another.
+
+An application begins open: ceremonies may come from anywhere, and what verified ones name is noted. `lock` makes the
+list of it. An rp id cannot be changed for a passkey that exists, so a move keeps both: passkeys of the old id sign in,
+new ones are made for the new, and the survey says how many users are not through yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from narthex.base.errors import Conflict, NotFound
+from narthex.ports.changes import AnswerForRpId, ForgetOrigins, LeaveRpId
+from narthex.ports.records import ApplicationSettings, SeenOrigin
+from narthex.ports.store import RootStore
+from narthex.usecases.application import change_settings, get_application
+from narthex.usecases.call import OperatorCall
+from narthex.usecases.credential import credentials_by_user
+from narthex.webauthn.errors import quoted
+from narthex.webauthn.origin import canonical_origin, parse_rp_id
+
+
+class NoOriginSeen(Conflict):
+    """There is nothing to lock: no ceremony has been verified yet, or everything seen was left out."""
+
+    code = "no-origin-seen"
+    advice = "sign in once from each page that you use, or name the origins: `narthex app set NAME --origin …`"
+
+
+class NoRelatedOrigins(NotFound):
+    """No application answers for the host of this relying party id."""
+
+    code = "no-related-origins"
+    advice = "`narthex app answer-for NAME RP_ID` lets an application answer for a host"
+
+
+async def lock_origins(
+    call: OperatorCall, app_id: str, *, without: tuple[str, ...] = ()
+) -> tuple[ApplicationSettings, tuple[SeenOrigin, ...]]:
+    """Make the list of what was seen: from now on ceremonies come from there, and from nowhere else.
+
+    Args:
+        without: origins that were seen and do not belong there.
+    Returns:
+        the settings, and what was left out.
+
+    Raises:
+        ApplicationNotFound, NoOriginSeen, OriginMalformed.
+    """
+    application = await get_application(call, app_id)
+    foreign = {canonical_origin(origin) for origin in without}
+    kept = [seen for seen in application.seen_origins if seen.origin not in foreign]
+    settings = application.settings
+    if not kept:
+        raise NoOriginSeen(f"no origin was seen for {quoted(app_id)} that could be kept")
+    changed = await change_settings(
+        call,
+        app_id,
+        origins=(*settings.origins, *(seen.origin for seen in kept)),
+        rp_ids=(*settings.rp_ids, *(seen.rp_id for seen in kept)),
+    )
+    return changed, tuple(seen for seen in application.seen_origins if seen.origin in foreign)
+
+
+async def forget_origins(call: OperatorCall, app_id: str) -> None:
+    """Begin to learn anew.
+
+    Raises:
+        ApplicationNotFound.
+    """
+    await get_application(call, app_id)
+    await call.root.tenant(app_id).commit(ForgetOrigins())
+    call.directory.forget(app_id)
+
+
+async def answer_for(call: OperatorCall, app_id: str, rp_id: str, *, leave: bool = False) -> None:
+    """Answer `/.well-known/webauthn` at the host of an rp id with this application's origins; or no longer.
+
+    INVARIANT: one application of a server answers for a host. Its list decides which pages may use the passkeys of
+    that rp id, so a second application must not add to it.
+
+    Raises:
+        ApplicationNotFound, RpIdMalformed, RpIdAnswered.
+    """
+    await get_application(call, app_id)
+    domain = parse_rp_id(rp_id)
+    await call.root.tenant(app_id).commit(LeaveRpId(rp_id=domain) if leave else AnswerForRpId(rp_id=domain))
+    call.directory.forget(app_id)
+
+
+async def related_origins(root: RootStore, host: str) -> tuple[str, ...]:
+    """The origins that may use the passkeys of the rp id at this host (L3 #sctn-related-origins).
+
+    Raises:
+        NoRelatedOrigins.
+    """
+    app_id = await root.find_related_application(host)
+    application = None if app_id is None else await root.tenant(app_id).find_application()
+    if application is None:
+        raise NoRelatedOrigins(f"no application answers for {quoted(host)}")
+    # Browsers read https origins alone; an app's own origin is vouched for by other files.
+    return tuple(origin for origin in application.settings.origins if origin.startswith("https://"))
+
+
+@dataclass(slots=True)
+class RpIdCount:
+    """How far an rp id is in use."""
+
+    rp_id: str
+    credentials: int = 0
+    users: int = 0
+
+
+@dataclass(slots=True)
+class RpIdSurvey:
+    """Which rp ids the passkeys of an application belong to, and how far a move has come."""
+
+    rp_ids: dict[str, RpIdCount] = field(default_factory=dict)
+    users: int = 0
+    not_moved: int = 0
+    """Users who have passkeys for the old id and none for the new one."""
+    moved: int = 0
+    """Users who have one for the new id."""
+
+
+async def survey_rp_ids(call: OperatorCall, app_id: str) -> RpIdSurvey:
+    """Count passkeys and users by rp id. Reads all passkeys, in portions.
+
+    Raises:
+        ApplicationNotFound.
+    """
+    application = await get_application(call, app_id)
+    moving = application.settings.rp_id_migration
+    survey = RpIdSurvey()
+    async for _, credentials in credentials_by_user(call.root.tenant(app_id)):
+        belongs = {credential.rp_id for credential in credentials}
+        survey.users += 1
+        for credential in credentials:
+            survey.rp_ids.setdefault(credential.rp_id, RpIdCount(credential.rp_id)).credentials += 1
+        for rp_id in belongs:
+            survey.rp_ids[rp_id].users += 1
+        if moving is not None:
+            survey.moved += moving.new in belongs
+            survey.not_moved += moving.old in belongs and moving.new not in belongs
+    return survey
