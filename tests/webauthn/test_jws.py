@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
 from narthex.webauthn.errors import CertificateMalformed
-from narthex.webauthn.jws import JwsAlgorithmNotAllowed, JwsMalformed, JwsSignatureInvalid, SignedText, parse_path, verify_jws
+from narthex.webauthn.jws import (
+    JwsAlgorithmNotAllowed,
+    JwsMalformed,
+    JwsSignatureInvalid,
+    SignedText,
+    parse_path,
+    verify_jws,
+)
 from narthex.webauthn.trust import MAX_PATH_CERTIFICATES
 from tests.support.authenticator import KeyPair, b64u, make_certificate, name_of, rsa_key
 

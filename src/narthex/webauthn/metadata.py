@@ -411,7 +411,7 @@ def _is_about(crl: x509.CertificateRevocationList, certificate: Certificate) -> 
 def _is_in_scope(scope: x509.IssuingDistributionPoint, certificate: Certificate) -> bool:
     if scope.indirect_crl or scope.only_contains_attribute_certs or scope.only_some_reasons or scope.relative_name:
         return False
-    if scope.only_contains_ca_certs if not certificate.ca else scope.only_contains_user_certs:
+    if scope.only_contains_user_certs if certificate.ca else scope.only_contains_ca_certs:
         return False
     published = {name.value for name in scope.full_name or ()}
     return not published or not published.isdisjoint(_distribution_points(certificate))
