@@ -6,18 +6,21 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from narthex.ports.changes import TouchCredential
+from narthex.ports.changes import RejudgeCredential, TouchCredential
 from narthex.ports.records import (
     Alias,
     ApiKey,
+    AttestationEvidence,
     AuthenticationConfiguration,
     Credential,
+    CredentialExtensions,
     Event,
     EventType,
     KeyKind,
     Severity,
     TokenKey,
 )
+from narthex.webauthn.trust import TrustVerdict
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 891_011, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -49,8 +52,49 @@ def make_credential(name: str = "credential", **but: Any) -> Credential:
         "country": "",
         "created_at": NOW,
         "last_used_at": NOW,
+        "alg": -7,
+        "attestation_type": "none",
+        "trust": TrustVerdict.NO_PATH,
+        "anchor": None,
+        "key_identifiers": (),
+        "judged_with": "",
+        "extensions": CredentialExtensions(),
     }
     return Credential(**values | but)
+
+
+def make_attested(name: str = "attested", **but: Any) -> Credential:
+    """A credential about which there is all to say that can be said."""
+    values: dict[str, Any] = {
+        "attestation_format": "packed",
+        "aaguid": raw("model", 16),
+        "alg": -257,
+        "attestation_type": "basic",
+        "trust": TrustVerdict.ANCHORED,
+        "anchor": raw("anchor"),
+        "key_identifiers": (raw("leaf", 20), raw("issuer", 20)),
+        "judged_with": "metadata 7",
+        "extensions": CredentialExtensions(
+            cred_protect=3, min_pin_length=6, hmac_secret=True, prf=False, large_blob=True
+        ),
+    }
+    return make_credential(name, **values | but)
+
+
+def make_evidence(name: str = "evidence") -> AttestationEvidence:
+    return AttestationEvidence(
+        attestation_object=raw(f"object {name}", 1_500), client_data_json=f'{{"{name}":"\u0101"}}'.encode()
+    )
+
+
+def make_rejudged(name: str = "credential", **but: Any) -> RejudgeCredential:
+    values: dict[str, Any] = {
+        "credential_id": raw(name),
+        "trust": TrustVerdict.UNANCHORED,
+        "anchor": None,
+        "judged_with": "metadata 8",
+    }
+    return RejudgeCredential(**values | but)
 
 
 def make_touch(name: str = "credential", **but: Any) -> TouchCredential:
@@ -62,6 +106,7 @@ def make_touch(name: str = "credential", **but: Any) -> TouchCredential:
         "device": "Chrome on Android",
         "country": "CH",
         "used_at": NOW + SECOND,
+        "backup_eligible": True,
     }
     return TouchCredential(**values | but)
 

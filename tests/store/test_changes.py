@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 
 from narthex.adapters.sql import store
+from narthex.adapters.sql.credential import SCAN
 from narthex.adapters.sql.plan import DrawnIdTaken
 from narthex.adapters.sql.statement import RootStatement
 from narthex.adapters.sql.store import CHANGES, SqlRootStore
@@ -22,29 +25,53 @@ from narthex.ports.changes import (
     AddEvent,
     AddTokenKey,
     AliasTaken,
+    AnswerForRpId,
     ApplicationExists,
     ApplicationGone,
     Change,
     CredentialChanged,
     CredentialExists,
+    DelistAuthenticators,
+    ForgetOrigins,
+    LeaveRpId,
+    ListAuthenticators,
     NonceSpent,
+    NoteOrigin,
+    RejudgeCredential,
     ReplaceAliases,
+    RpIdAnswered,
     SetSettings,
     SpendNonce,
     TouchConfiguration,
+    TouchCredential,
 )
-from narthex.ports.records import ApplicationSettings, KeyKind
+from narthex.ports.records import (
+    Application,
+    ApplicationSettings,
+    AttestationEvidence,
+    Credential,
+    KeyKind,
+    ListedAuthenticator,
+    Oddity,
+    RpIdMigration,
+    SeenOrigin,
+    TrustAnchor,
+)
 from narthex.ports.store import MOST_CREDENTIALS
 from narthex.usecases.call import time_ordered_id
+from narthex.webauthn.trust import TrustVerdict
 from tests.store.conftest import Test
 from tests.store.records import (
     NOW,
     SECOND,
     make_alias,
     make_api_key,
+    make_attested,
     make_configuration,
     make_credential,
     make_event,
+    make_evidence,
+    make_rejudged,
     make_token_key,
     make_touch,
     raw,
@@ -314,7 +341,11 @@ ORPHANS: dict[type[Change], Change] = {
     AddApiKey: AddApiKey(make_api_key()),
     AddTokenKey: AddTokenKey(make_token_key(), drop_before=NOW),
     SetSettings: SetSettings(ApplicationSettings()),
+    ListAuthenticators: ListAuthenticators((raw("model", 16),), True, NOW),
+    NoteOrigin: NoteOrigin("https://example.org", "example.org", NOW),
+    AnswerForRpId: AnswerForRpId("example.org"),
 }
+NEEDS_NO_APPLICATION = {DelistAuthenticators, ForgetOrigins, LeaveRpId}
 
 
 @pytest.mark.parametrize("kind", sorted(ORPHANS, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
@@ -329,9 +360,8 @@ def test_an_application_that_is_gone_is_not_changed(on_store: OnStore, kind: typ
 
 
 def test_every_change_says_what_happens_without_an_application() -> None:
-    from narthex.ports.changes import TouchCredential
-
-    assert set(CHANGES) == set(ORPHANS) | {AddApplication, TouchCredential}
+    of_a_credential = {TouchCredential, RejudgeCredential}
+    assert set(CHANGES) == set(ORPHANS) | {AddApplication} | of_a_credential | NEEDS_NO_APPLICATION
 
 
 def test_every_change_of_the_port_has_its_statements() -> None:
@@ -527,5 +557,322 @@ def test_applications_are_listed_in_order(on_store: OnStore) -> None:
         for app_id in ("Zulu", "a-1", "a1"):
             await root.tenant(app_id).commit(AddApplication(created_at=NOW, settings=ApplicationSettings()))
         assert await root.list_applications() == ["Zulu", "a-1", "a1", "app", "other"]
+
+    on_store(act)
+
+
+# ── what vouches for a credential, and how it is judged ──
+
+
+@pytest.mark.parametrize("backup_eligible", [None, False, True])
+def test_all_that_can_be_said_of_a_credential_is_read_as_it_was_kept(
+    on_store: OnStore, backup_eligible: bool | None
+) -> None:
+    credential = make_attested(backup_eligible=backup_eligible)
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(credential, make_evidence()))
+        assert await tenant.find_credential(credential.credential_id) == credential
+        assert await tenant.list_credentials("user") == [credential]
+        assert await tenant.scan_credentials(after=None, most=1) == [credential]
+
+    on_store(act)
+
+
+def test_the_evidence_is_kept_in_the_very_bytes_that_arrived(on_store: OnStore) -> None:
+    evidence = AttestationEvidence(attestation_object=raw("large", 20_000), client_data_json='{"a":"Ā\0"}'.encode())
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential("with"), evidence), AddCredential(make_credential("without")))
+        assert await tenant.find_evidence(raw("with")) == evidence
+        assert await tenant.find_evidence(raw("without")) is None
+        assert await tenant.find_evidence(raw("none")) is None
+
+    on_store(act)
+
+
+def test_a_credential_that_is_there_keeps_its_evidence(on_store: OnStore) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential("with"), make_evidence("first")))
+        await tenant.commit(AddCredential(make_credential("without")))
+        for name in ("with", "without"):
+            with pytest.raises(CredentialExists):
+                await tenant.commit(AddCredential(make_credential(name), make_evidence("second")))
+        assert await tenant.find_evidence(raw("with")) == make_evidence("first")
+        assert await tenant.find_evidence(raw("without")) is None
+
+    on_store(act)
+
+
+def test_the_evidence_goes_with_its_credential(on_store: OnStore) -> None:
+    delete = RootStatement("delete from credential where credential_id = :credential_id")
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        for name in ("goes", "stays"):
+            await tenant.commit(AddCredential(make_credential(name), make_evidence(name)))
+        assert await root._engine.execute(delete, delete.bind(credential_id=raw("goes"))) == 1
+        assert await tenant.find_evidence(raw("goes")) is None
+        assert await tenant.find_evidence(raw("stays")) == make_evidence("stays")
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("verdict", list(TrustVerdict))
+def test_a_credential_is_judged_again(on_store: OnStore, verdict: TrustVerdict) -> None:
+    anchor = raw("new anchor") if verdict is TrustVerdict.ANCHORED else None
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_attested()))
+        await tenant.commit(make_rejudged("attested", trust=verdict, anchor=anchor))
+        assert await tenant.find_credential(raw("attested")) == make_attested(
+            trust=verdict, anchor=anchor, judged_with="metadata 8"
+        )
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("companions", [(), (SPEND,)], ids=["alone", "together"])
+def test_a_credential_that_is_gone_is_not_judged(on_store: OnStore, companions: tuple[Change, ...]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        with pytest.raises(CredentialChanged, match="the credential is gone"):
+            await root.tenant("app").commit(*companions, make_rejudged())
+        assert not await root.tenant("app").is_spent(SPEND.nonce)
+
+    on_store(act)
+
+
+@pytest.mark.parametrize(("kept", "asserted", "after"), [(5, 4, 5), (5, 5, 5), (5, 6, 6), (5, 0, 5), (0, 0, 0)])
+def test_a_counter_that_may_stall_is_not_compared_and_never_falls(
+    on_store: OnStore, kept: int, asserted: int, after: int
+) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential(sign_count=kept)))
+        await tenant.commit(make_touch(sign_count=asserted, sign_count_may_stall=True))
+        found = await tenant.find_credential(raw("credential"))
+        assert found is not None
+        assert (found.sign_count, found.last_used_at) == (after, NOW + SECOND)
+        with pytest.raises(CredentialChanged):
+            await tenant.commit(make_touch("gone", sign_count_may_stall=True))
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("before", [None, False, True])
+@pytest.mark.parametrize("now", [False, True])
+def test_a_use_says_whether_the_credential_may_be_backed_up(on_store: OnStore, before: bool | None, now: bool) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential(backup_eligible=before)))
+        await tenant.commit(make_touch(backup_eligible=now))
+        found = await tenant.find_credential(raw("credential"))
+        assert found is not None
+        assert found.backup_eligible is now
+
+    on_store(act)
+
+
+# ── all credentials, in portions ──
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 100])
+def test_all_credentials_are_scanned_each_once_in_order(on_store: OnStore, most: int) -> None:
+    """User ids sort byte by byte, and the credentials of one user need not be as old as their ids are small."""
+    users = ["Zulu", "a", "a\u0301", "aa", "á", "🔑"]
+    credentials = [
+        make_credential(f"{user} {n}", user_id=user, created_at=NOW - n * SECOND) for user in users for n in range(3)
+    ]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(*(AddCredential(credential) for credential in credentials))
+        await root.tenant("other").commit(AddCredential(make_credential(user_id="b")))
+        found: list[Credential] = []
+        after = None
+        while portion := await tenant.scan_credentials(after=after, most=most):
+            assert len(portion) <= most
+            found += portion
+            after = (found[-1].user_id, found[-1].credential_id)
+        assert found == sorted(credentials, key=lambda kept: (kept.user_id.encode(), kept.credential_id))
+
+    on_store(act)
+
+
+def test_a_scan_goes_on_past_a_credential_that_went_away(on_store: OnStore) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(*(AddCredential(make_credential(f"{n}", user_id=f"{n}")) for n in (1, 3)))
+        (found,) = await tenant.scan_credentials(after=("2", raw("2")), most=10)
+        assert found.user_id == "3"
+
+    on_store(act)
+
+
+def test_a_scan_sorts_no_more_than_one_user_on_sqlite(sqlite_url: str) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        rows = connection.execute(f"explain query plan {SCAN.sqlite}", (None,) * len(SCAN.names)).fetchall()
+    assert [row[-1] for row in rows] == [
+        "SEARCH credential USING INDEX credential_by_user (app_id=? AND user_id>?)",
+        "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY",
+    ]
+
+
+# ── authenticators, origins, relying party ids ──
+
+
+async def find_application(root: SqlRootStore, app_id: str = "app") -> Application:
+    found = await root.tenant(app_id).find_application()
+    assert found is not None
+    return found
+
+
+def test_models_are_allowed_denied_and_delisted(on_store: OnStore) -> None:
+    one, two, three = sorted(raw(f"{n}", 16) for n in range(3))
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(ListAuthenticators((three, one, three), is_allowed=True, created_at=NOW))
+        await tenant.commit(ListAuthenticators((two, one), is_allowed=False, created_at=NOW + SECOND))
+        assert (await find_application(root)).authenticators == (
+            ListedAuthenticator(one, is_allowed=False, created_at=NOW),
+            ListedAuthenticator(two, is_allowed=False, created_at=NOW + SECOND),
+            ListedAuthenticator(three, is_allowed=True, created_at=NOW),
+        )
+        await tenant.commit(DelistAuthenticators((one, raw("never listed", 16), three, one)))
+        assert [listed.aaguid for listed in (await find_application(root)).authenticators] == [two]
+        await tenant.commit(DelistAuthenticators(()), ListAuthenticators((), is_allowed=True, created_at=NOW))
+        assert [listed.aaguid for listed in (await find_application(root)).authenticators] == [two]
+
+    on_store(act)
+
+
+def test_origins_are_noted_in_the_order_in_which_they_were_first_seen(on_store: OnStore) -> None:
+    """Whether a text is canonical is not the store's to say: what is noted comes back, and two texts are two."""
+    noted = [
+        ("https://z.example", "z.example"),
+        ("https://a.example", "example"),
+        ("https://a.example", "a.example"),
+        ("https://bücher.example", "bücher.example"),
+        ("https://bu\u0308cher.example", "bücher.example"),
+        ("android:apk-key-hash:🔑", "a.example"),
+    ]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        for n, (origin, rp_id) in enumerate(noted):
+            await tenant.commit(NoteOrigin(origin, rp_id, NOW + n * SECOND))
+        seen = (await find_application(root)).seen_origins
+        assert seen == tuple(
+            SeenOrigin(origin, rp_id, NOW + n * SECOND, NOW + n * SECOND) for n, (origin, rp_id) in enumerate(noted)
+        )
+        await tenant.commit(ForgetOrigins())
+        assert (await find_application(root)).seen_origins == ()
+
+    on_store(act)
+
+
+def test_an_origin_seen_again_moves_its_last_instant_only(on_store: OnStore) -> None:
+    """Forwards, and within a second it stays: see `NoteOrigin`."""
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        for later, last in ((0, 0), (0.5, 0), (1, 1), (3, 3), (2, 3), (-60, 3), (4, 4)):
+            await tenant.commit(NoteOrigin("https://example.org", "example.org", NOW + later * SECOND))
+            assert (await find_application(root)).seen_origins == (
+                SeenOrigin("https://example.org", "example.org", NOW, NOW + last * SECOND),
+            )
+
+    on_store(act)
+
+
+def test_one_application_alone_answers_for_an_rp_id(on_store: OnStore) -> None:
+    async def act(root: SqlRootStore) -> None:
+        app, other = root.tenant("app"), root.tenant("other")
+        assert await root.find_related_application("example.org") is None
+        await app.commit(AnswerForRpId("example.org"), AnswerForRpId("a.example"))
+        with pytest.raises(RpIdAnswered):
+            await other.commit(SPEND, AnswerForRpId("example.org"))
+        assert not await other.is_spent(SPEND.nonce)
+        await app.commit(SPEND, AnswerForRpId("example.org"))
+        assert (await find_application(root)).related_rp_ids == ("a.example", "example.org")
+        assert (await find_application(root, "other")).related_rp_ids == ()
+        assert await root.find_related_application("example.org") == "app"
+        await other.commit(LeaveRpId("example.org"))
+        assert await root.find_related_application("example.org") == "app"
+        await app.commit(LeaveRpId("example.org"))
+        await app.commit(LeaveRpId("example.org"))
+        await other.commit(AnswerForRpId("example.org"))
+        assert await root.find_related_application("example.org") == "other"
+
+    on_store(act)
+
+
+def test_an_application_that_goes_answers_for_nothing(on_store: OnStore) -> None:
+    delete = RootStatement("delete from application where app_id = :app_id")
+
+    async def act(root: SqlRootStore) -> None:
+        await root.tenant("app").commit(AnswerForRpId("example.org"))
+        await root._engine.execute(delete, delete.bind(app_id="app"))
+        await root.tenant("other").commit(AnswerForRpId("example.org"))
+        assert await root.find_related_application("example.org") == "other"
+
+    on_store(act)
+
+
+def test_an_event_keeps_its_details(on_store: OnStore) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await root.tenant("app").commit(
+            AddEvent(make_event("with", details='{"aal":2}')), AddEvent(make_event("without"))
+        )
+        statement = RootStatement("select details from event where app_id = :app_id order by details")
+        rows = await root._engine.fetch(statement, statement.bind(app_id="app"))
+        assert [row[0] for row in rows] == ["", '{"aal":2}']
+
+    on_store(act)
+
+
+OF_0001 = (
+    '{"origins":["https://example.org"],"top_origins":[],"admin_emails":["anna@example.org"],"event_logging":true,'
+    '"event_retention_days":90,"magic_link_monthly_quota":0,"max_users":null,"allow_attestation":true,'
+    '"manual_tokens":true,"magic_links":true,"single_use_verify_tokens":true,"conceal_unknown_users":false}'
+)
+
+
+@pytest.mark.parametrize("settings", [OF_0001, f'{{"of_a_later_version":{{}},{OF_0001[1:]}'])
+def test_settings_of_another_version_are_read(on_store: OnStore, settings: str) -> None:
+    statement = RootStatement("update application set settings = :settings where app_id = :app_id")
+
+    async def act(root: SqlRootStore) -> None:
+        await root._engine.execute(statement, statement.bind(app_id="app", settings=settings))
+        assert (await find_application(root)).settings == ApplicationSettings(
+            origins=("https://example.org",),
+            admin_emails=("anna@example.org",),
+            event_logging=True,
+            event_retention_days=90,
+            allow_attestation=True,
+        )
+
+    on_store(act)
+
+
+def test_settings_are_read_as_they_were_kept(on_store: OnStore) -> None:
+    settings = ApplicationSettings(
+        rp_ids=("example.org",),
+        rp_id_migration=RpIdMigration(old="example.org", new="example.com"),
+        enterprise_attestation=True,
+        sign_count_stalled=Oddity.FLAG,
+        backup_eligibility_changed=Oddity.FLAG,
+        fips_for_aal3=True,
+        trust_anchors=(TrustAnchor(name="Ānna’s", certificate="MIIB", aaguids=("0" * 36,), hardware=True),),
+    )
+
+    async def act(root: SqlRootStore) -> None:
+        await root.tenant("app").commit(SetSettings(settings))
+        assert (await find_application(root)).settings == settings
 
     on_store(act)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -21,9 +23,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from narthex.adapters.sql import migrate, open_store
+from narthex.adapters.sql import migrate, open_store, sqlite
+from narthex.adapters.sql.encoding import to_us
+from narthex.adapters.sql.fill import Fill
+from narthex.adapters.sql.postgres import connected
 from narthex.adapters.sql.schema import metadata
+from narthex.adapters.sql.statement import RootStatement
+from narthex.adapters.sql.store import SqlRootStore
+from narthex.ports.changes import AddCredential, ApplicationGone, CredentialExists
+from narthex.ports.records import ApplicationSettings, CredentialExtensions
 from narthex.ports.store import StoreUnavailable
+from narthex.webauthn.trust import TrustVerdict
+from tests.store.conftest import run_on
+from tests.store.records import NOW, make_credential, make_evidence, raw
 from tests.support.postgres import Cluster
 
 
@@ -98,10 +110,12 @@ def test_ids_compare_byte_by_byte_on_postgresql(postgres_cluster: Cluster, postg
 def test_every_tenant_table_is_keyed_by_the_application() -> None:
     for table in metadata.tables.values():
         columns = [column.name for column in table.primary_key]
-        if table.name in ("application", "server_fact"):
+        if table.name in ("application", "server_fact", "kept_metadata", "metadata_part"):
             continue
         (key,) = table.foreign_key_constraints
-        assert (columns[0], key.column_keys, key.ondelete) == ("app_id", ["app_id"], "cascade"), table.name
+        # What belongs to a credential goes with it, and so with the application.
+        through = ["app_id", "credential_id"] if table.name == "attestation" else ["app_id"]
+        assert (columns[0], key.column_keys, key.ondelete) == ("app_id", through, "cascade"), table.name
 
 
 def test_the_revision_is_known_before_and_after(empty_url: str) -> None:
@@ -137,9 +151,7 @@ def test_two_nodes_may_migrate_at_once(empty_url: str) -> None:
 def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         rendered = migrate.statements
-        patch.setattr(
-            migrate, "statements", lambda dialect, *, since: [*rendered(dialect, since=since), "create nonsense"]
-        )
+        patch.setattr(migrate, "statements", lambda dialect, **span: [*rendered(dialect, **span), "create nonsense"])
         with pytest.raises(StoreUnavailable, match="nothing was changed"):
             asyncio.run(migrate.upgrade(empty_url))
     assert asyncio.run(migrate.current(empty_url)) is None
@@ -203,3 +215,176 @@ print(sorted({{"sqlalchemy", "alembic", "asyncpg"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# ── from 0001 ──
+
+_ES256_KEY = {1: 2, 3: -7, -1: 1, -2: raw("x"), -3: raw("y")}
+KEYS: list[tuple[bytes, int]] = [
+    (cbor2.dumps(_ES256_KEY), -7),
+    (cbor2.dumps(dict(reversed(_ES256_KEY.items()))), -7),
+    (cbor2.dumps({1: 1, 3: -8, -1: 6, -2: raw("x")}), -8),
+    (cbor2.dumps({-2: b"\1\0\1", -1: raw("n", 256), 3: -257, 1: 3}), -257),
+    (cbor2.dumps({1: 2, 3: -36, -1: 3, -2: raw("x", 66), -3: raw("y", 66)}), -36),
+    # Heads that are not the shortest, which the walker tolerates.
+    (b"\xa2\x18\x01\x02\x18\x03\x39\x00\x22", -35),
+    # What no registration would have kept says nothing, and does not stop the migration.
+    (b"", 0), (b"\xff", 0), (cbor2.dumps([1, 2]), 0), (cbor2.dumps({1: 2}), 0), (cbor2.dumps({1: 2, 3: "ES256"}), 0),
+]  # fmt: skip
+OF_0001 = (
+    "app_id", "credential_id", "user_id", "user_handle", "public_key", "sign_count", "attestation_format", "aaguid",
+    "rp_id", "origin", "transports", "backup_eligible", "backup_state", "user_verified", "discoverable", "nickname",
+    "device", "country", "created_at", "last_used_at",
+)  # fmt: skip
+CREDENTIALS = 1_000 + len(KEYS)
+
+
+def _row_of_0001(n: int) -> tuple[Any, ...]:
+    return (
+        f"app{n % 3}", raw(f"{n}"), f"user {n % 400} ñ", raw(f"{n}", 16), KEYS[n % len(KEYS)][0], 2**32 - 1 - n,
+        ("none", "packed")[n % 2], raw(f"model {n % 5}", 16), "example.org", "https://example.org", '["internal"]',
+        n % 2 == 0, n % 3 == 0, n % 5 == 0, (None, True, False)[n % 3], (None, "Ānna’s 🔑")[n % 2], "Firefox", "CH",
+        to_us(NOW) + n, to_us(NOW) + 2 * n,
+    )  # fmt: skip
+
+
+async def _execute(url: str, statements: list[tuple[str, list[tuple[Any, ...]]]]) -> None:
+    if url.startswith("sqlite"):
+        with closing(sqlite.connect(url.removeprefix("sqlite:///"))) as connection:
+            for statement, rows in statements:
+                connection.executemany(statement, rows)
+        return
+    async with connected(url) as connection:
+        for statement, rows in statements:
+            await connection.executemany(re.sub(r"\?(\d+)", r"$\1", statement), rows)
+
+
+async def _fetch(url: str, statement: str) -> list[tuple[Any, ...]]:
+    if url.startswith("sqlite"):
+        with closing(sqlite.connect(url.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(statement).fetchall()
+    async with connected(url) as connection:
+        return [tuple(row) for row in await connection.fetch(statement)]
+
+
+@pytest.fixture
+def first_url(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database of revision 0001 with three applications and a thousand credentials."""
+
+    async def make() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(migrate, "head", lambda: "0001")
+            await migrate.upgrade(empty_url)
+        marks = ", ".join(f"?{n}" for n, _ in enumerate(OF_0001, 1))
+        await _execute(
+            empty_url,
+            [
+                (
+                    "insert into application (app_id, created_at, settings) values (?1, ?2, ?3)",
+                    [(f"app{n}", to_us(NOW), '{"event_logging":true}') for n in range(3)],
+                ),
+                (
+                    f"insert into credential ({', '.join(OF_0001)}) values ({marks})",
+                    [_row_of_0001(n) for n in range(CREDENTIALS)],
+                ),
+                (
+                    "insert into event (app_id, event_id, performed_at, event_type, severity, message, performed_by,"
+                    " subject, api_key_hint, trace_id) values (?1, ?2, ?3, 1103, 3, 'signed in', 'user', '', '', '')",
+                    [("app0", raw(f"{n}", 16), to_us(NOW)) for n in range(10)],
+                ),
+            ],
+        )
+
+    asyncio.run(make())
+    return empty_url
+
+
+_ALL_OF_0001 = f"select {', '.join(OF_0001)} from credential order by app_id, credential_id"
+
+
+def test_a_database_of_0001_is_migrated_with_everything_in_it(first_url: str) -> None:
+    before = asyncio.run(_fetch(first_url, _ALL_OF_0001))
+    assert len(before) == CREDENTIALS
+    asyncio.run(migrate.upgrade(first_url))
+    assert differences(first_url) == []
+    assert asyncio.run(_fetch(first_url, _ALL_OF_0001)) == before
+    assert asyncio.run(_fetch(first_url, "select distinct details from event")) == [("",)]
+    assert asyncio.run(_fetch(first_url, "select count(*) from event")) == [(10,)]
+
+    async def read(root: SqlRootStore) -> None:
+        for n in range(CREDENTIALS):
+            found = await root.tenant(f"app{n % 3}").find_credential(raw(f"{n}"))
+            assert found is not None
+            # INVARIANT: nothing vouches for them, so none of them counts as attested.
+            assert (found.attestation_format, found.attestation_type) == (("none", "packed")[n % 2], "none")
+            assert (found.trust, found.anchor, found.judged_with) == (TrustVerdict.NO_PATH, None, "")
+            assert (found.alg, found.backup_eligible) == (KEYS[n % len(KEYS)][1], n % 2 == 0)
+            assert (found.key_identifiers, found.extensions) == ((), CredentialExtensions())
+            assert await root.tenant(f"app{n % 3}").find_evidence(raw(f"{n}")) is None
+        application = await root.tenant("app0").find_application()
+        assert application is not None
+        assert application.settings == ApplicationSettings(event_logging=True)
+
+    run_on(first_url, read)
+
+
+def test_a_migrated_database_still_deletes_what_belongs_to_an_application(first_url: str) -> None:
+    """SQLite's table is a new one: it must have the old one's key, index and foreign key."""
+    asyncio.run(migrate.upgrade(first_url))
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app0")
+        with pytest.raises(CredentialExists):
+            await tenant.commit(AddCredential(make_credential("0")))
+        await tenant.commit(AddCredential(make_credential("new", backup_eligible=None), make_evidence()))
+        delete = RootStatement("delete from application where app_id = :app_id")
+        assert await root._engine.execute(delete, delete.bind(app_id="app0")) == 1
+        assert await tenant.scan_credentials(after=None, most=1) == []
+        assert await tenant.find_evidence(raw("new")) is None
+        with pytest.raises(ApplicationGone):
+            await tenant.commit(AddCredential(make_credential("new")))
+
+    run_on(first_url, act)
+    if first_url.startswith("sqlite"):
+        assert asyncio.run(_fetch(first_url, "pragma foreign_key_check")) == []
+        assert asyncio.run(_fetch(first_url, "pragma integrity_check")) == [("ok",)]
+
+
+@pytest.mark.parametrize("place", ["in the middle", "at the end"])
+def test_a_migration_that_fails_leaves_0001_as_it_was(
+    first_url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    before = asyncio.run(_fetch(first_url, _ALL_OF_0001))
+    with monkeypatch.context() as patch:
+        rendered = migrate.statements
+
+        def broken(dialect: str, **span: Any) -> list[Any]:
+            steps = list(rendered(dialect, **span))
+            at = len(steps) if place == "at the end" else 1 + steps.index(next(s for s in steps if isinstance(s, Fill)))
+            return [*steps[:at], "create nonsense", *steps[at:]]
+
+        patch.setattr(migrate, "statements", broken)
+        with pytest.raises(StoreUnavailable, match="nothing was changed"):
+            asyncio.run(migrate.upgrade(first_url))
+    assert asyncio.run(migrate.current(first_url)) == "0001"
+    assert asyncio.run(_fetch(first_url, _ALL_OF_0001)) == before
+    assert [len(row) for row in asyncio.run(_fetch(first_url, "select * from credential limit 1"))] == [len(OF_0001)]
+    asyncio.run(migrate.upgrade(first_url))
+    assert asyncio.run(_fetch(first_url, _ALL_OF_0001)) == before
+
+
+def test_two_nodes_may_migrate_0001_at_once(first_url: str) -> None:
+    with ThreadPoolExecutor(4) as nodes:
+        list(nodes.map(lambda _: asyncio.run(migrate.upgrade(first_url)), range(4)))
+    assert differences(first_url) == []
+    assert len(asyncio.run(_fetch(first_url, _ALL_OF_0001))) == CREDENTIALS
+
+
+def test_a_database_of_0001_says_what_to_do(first_url: str) -> None:
+    async def act(root: SqlRootStore) -> None:
+        for ask in (root.tenant("app0").find_application, root.find_metadata):
+            with pytest.raises(StoreUnavailable) as caught:
+                await ask()
+            assert caught.value.advice == "run `narthex migrate`"
+
+    run_on(first_url, act)

@@ -15,12 +15,19 @@ from narthex.ports.changes import (
     AddCredential,
     AddEvent,
     AliasTaken,
+    AnswerForRpId,
     ApplicationExists,
     Change,
     CredentialChanged,
     CredentialExists,
+    DelistAuthenticators,
+    ForgetOrigins,
+    LeaveRpId,
+    ListAuthenticators,
     NonceSpent,
+    NoteOrigin,
     ReplaceAliases,
+    RpIdAnswered,
     SpendNonce,
     TouchConfiguration,
 )
@@ -33,6 +40,8 @@ from tests.store.records import (
     make_configuration,
     make_credential,
     make_event,
+    make_evidence,
+    make_rejudged,
     make_touch,
     raw,
 )
@@ -48,6 +57,10 @@ CONTESTED: dict[str, tuple[Callable[[int], tuple[Change, ...]], type[Refusal]]] 
     "nonce": (lambda n: (SpendNonce(raw("nonce", 16), NOW),), NonceSpent),
     "nonce, with an event": (lambda n: with_event(n, SpendNonce(raw("nonce", 16), NOW)), NonceSpent),
     "credential": (lambda n: with_event(n, AddCredential(make_credential(user_id=f"{n}"))), CredentialExists),
+    "credential, with evidence": (
+        lambda n: (AddCredential(make_credential(user_id=f"{n}"), make_evidence(f"{n}")),),
+        CredentialExists,
+    ),
     "counter": (lambda n: with_event(n, make_touch("kept", sign_count=6)), CredentialChanged),
     "alias": (lambda n: (ReplaceAliases(f"user {n}", (make_alias("a"), make_alias(f"own {n}"))),), AliasTaken),
     "application": (lambda n: (AddApplication(created_at=NOW, settings=ApplicationSettings()),), ApplicationExists),
@@ -172,5 +185,110 @@ def test_reads_go_on_beside_writes(on_store: Callable[[Test], None]) -> None:
             assert await tenant.find_credential(raw("credential")) is not None
 
         await asyncio.gather(*(task(n) for n in range(200) for task in (write, read)))
+
+    on_store(act)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_of_applications_that_claim_one_rp_id_one_gets_it(database_url: str, nodes: int) -> None:
+    async def act() -> None:
+        roots = [await open_store(database_url) for _ in range(nodes)]
+        app_ids = [f"app{n}" for n in range(10)]
+        try:
+            for app_id in app_ids:
+                await make_application(roots[0], app_id)
+            claims = [(n, app_id) for n in range(5) for app_id in app_ids]
+            outcomes = await asyncio.gather(
+                *(
+                    roots[place % nodes].tenant(app_id).commit(*with_event(n, AnswerForRpId("example.org")))
+                    for place, (n, app_id) in enumerate(claims)
+                ),
+                return_exceptions=True,
+            )
+            owner = await roots[0].find_related_application("example.org")
+        finally:
+            for root in roots:
+                await root.close()
+        assert owner in app_ids
+        told: dict[str, set[type]] = {app_id: set() for app_id in app_ids}
+        for (_, app_id), outcome in zip(claims, outcomes, strict=True):
+            told[app_id].add(type(outcome))
+        assert told == {app_id: {type(None) if app_id == owner else RpIdAnswered} for app_id in app_ids}
+
+    asyncio.run(act())
+
+
+def test_an_rp_id_goes_from_hand_to_hand(on_store: Callable[[Test], None]) -> None:
+    """Whatever the order, no act fails in a way that is no refusal, and one application at most answers."""
+
+    async def act(root: SqlRootStore) -> None:
+        acts = [
+            root.tenant(app_id).commit(change)
+            for _ in range(RACERS // 4)
+            for app_id in ("app", "other")
+            for change in (AnswerForRpId("example.org"), LeaveRpId("example.org"))
+        ]
+        outcomes = await asyncio.gather(*acts, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), RpIdAnswered}
+
+    on_store(act)
+
+
+def test_an_origin_noted_by_many_at_once_is_one_row(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await asyncio.gather(
+            *(
+                tenant.commit(*with_event(n, NoteOrigin("https://example.org", "example.org", NOW + (n % 25) * SECOND)))
+                for n in range(RACERS)
+            )
+        )
+        found = await tenant.find_application()
+        assert found is not None
+        (seen,) = found.seen_origins
+        assert seen.last_seen_at == NOW + 24 * SECOND
+        await asyncio.gather(
+            *(
+                tenant.commit(ForgetOrigins() if n % 2 else NoteOrigin(f"https://{n % 4}.example", "example", NOW))
+                for n in range(RACERS)
+            )
+        )
+
+    on_store(act)
+
+
+def test_models_listed_and_delisted_at_once_do_not_deadlock(on_store: Callable[[Test], None]) -> None:
+    models = [raw(f"{n}", 16) for n in range(8)]
+
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        acts: list[Change] = [
+            ListAuthenticators(tuple(models[n % 3 :: -1] + models), n % 2 == 0, NOW)
+            if n % 3
+            else DelistAuthenticators(tuple(reversed(models)))
+            for n in range(RACERS)
+        ]
+        await asyncio.gather(*(tenant.commit(change) for change in acts))
+        await tenant.commit(ListAuthenticators(tuple(models), is_allowed=True, created_at=NOW))
+        found = await tenant.find_application()
+        assert found is not None
+        assert [(listed.aaguid, listed.is_allowed) for listed in found.authenticators] == [
+            (model, True) for model in sorted(models)
+        ]
+
+    on_store(act)
+
+
+def test_a_judgement_and_a_use_side_by_side_both_count(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddCredential(make_credential()))
+        await asyncio.gather(
+            *(tenant.commit(make_rejudged(judged_with=f"{n}")) for n in range(20)),
+            tenant.commit(make_touch(sign_count=5)),
+        )
+        found = await tenant.find_credential(raw("credential"))
+        assert found is not None
+        assert (found.sign_count, found.trust) == (5, make_rejudged().trust)
 
     on_store(act)

@@ -18,7 +18,14 @@ from narthex.ports.changes import (
     AddCredential,
     AddEvent,
     AddTokenKey,
+    AnswerForRpId,
     Change,
+    DelistAuthenticators,
+    ForgetOrigins,
+    LeaveRpId,
+    ListAuthenticators,
+    NoteOrigin,
+    RejudgeCredential,
     ReplaceAliases,
     SetSettings,
     SpendNonce,
@@ -27,7 +34,7 @@ from narthex.ports.changes import (
 )
 from narthex.ports.records import ApplicationSettings
 from narthex.ports.store import TenantStore
-from tests.store.conftest import Test
+from tests.store.conftest import Test, make_application, run_on
 from tests.store.records import (
     NOW,
     SECOND,
@@ -36,28 +43,37 @@ from tests.store.records import (
     make_configuration,
     make_credential,
     make_event,
+    make_evidence,
+    make_rejudged,
     make_token_key,
     make_touch,
     raw,
 )
 
 TABLES = (
-    "application", "api_key", "token_key", "authentication_configuration", "credential", "alias", "spent_nonce", "event"
+    "application", "api_key", "token_key", "authentication_configuration", "credential", "attestation", "alias",
+    "spent_nonce", "event", "authenticator", "seen_origin", "related_rp_id",
 )  # fmt: skip
 
 
 async def plant(tenant: SqlTenantStore, mark: str) -> None:
-    """One row in every table: the ids are the same for each tenant, the rest bears its mark."""
+    """Rows in every table: the ids are the same for each tenant, the rest bears its mark.
+
+    But for the relying party id that one application alone may answer for.
+    """
     await tenant.commit(SetSettings(ApplicationSettings(origins=(mark,))))
     await tenant.commit(AddApiKey(make_api_key(hint=mark)))
     await tenant.commit(AddTokenKey(make_token_key(wrapped=mark.encode()), drop_before=NOW))
     await tenant.commit(TouchConfiguration(make_configuration(created_by=mark)))
     await tenant.commit(AddCredential(make_credential(device=mark, user_id=mark)))
-    await tenant.commit(AddCredential(make_credential("shared", device=mark)))
+    await tenant.commit(AddCredential(make_credential("shared", device=mark), evidence=make_evidence(mark)))
     await tenant.commit(ReplaceAliases(mark, (make_alias("a"),)))
     await tenant.commit(ReplaceAliases("user", (make_alias("b", plaintext=mark),)))
     await tenant.commit(SpendNonce(raw("nonce", 16), NOW), SpendNonce(raw(mark, 16), NOW))
     await tenant.commit(AddEvent(make_event(subject=mark)))
+    await tenant.commit(ListAuthenticators((raw("model", 16),), is_allowed=mark == "of-app", created_at=NOW))
+    await tenant.commit(NoteOrigin("https://example.org", "example.org", seen_at=NOW + len(mark) * SECOND))
+    await tenant.commit(AnswerForRpId(f"{mark}.example"))
 
 
 async def dump(root: SqlRootStore, app_id: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -73,7 +89,15 @@ Question = Callable[[SqlTenantStore], Awaitable[object]]
 QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
     "find_application": (
         lambda tenant: _marks_of_application(tenant),
-        lambda mark: [(mark,), mark, mark.encode(), mark],
+        lambda mark: [
+            (mark,),
+            mark,
+            mark.encode(),
+            mark,
+            mark == "of-app",
+            NOW + len(mark) * SECOND,
+            (f"{mark}.example",),
+        ],
     ),
     "find_credential": (
         lambda tenant: tenant.find_credential(raw("credential")),
@@ -82,6 +106,11 @@ QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
     "list_credentials": (
         lambda tenant: tenant.list_credentials("user"),
         lambda mark: [make_credential("shared", device=mark)],
+    ),
+    "find_evidence": (lambda tenant: tenant.find_evidence(raw("shared")), make_evidence),
+    "scan_credentials": (
+        lambda tenant: tenant.scan_credentials(after=None, most=10),
+        lambda mark: [make_credential(device=mark, user_id=mark), make_credential("shared", device=mark)],
     ),
     "has_users": (lambda tenant: _numbers_of_users(tenant), lambda mark: [1, 2]),
     "find_alias_user": (lambda tenant: tenant.find_alias_user(raw("a")), lambda mark: mark),
@@ -92,22 +121,29 @@ QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
     "is_spent": (lambda tenant: _spent(tenant), lambda mark: [mark, "nonce"]),
 }
 
-CHANGED: dict[type[Change], tuple[Change, str]] = {
-    SpendNonce: (SpendNonce(raw("another nonce", 16), NOW), "spent_nonce"),
-    AddCredential: (AddCredential(make_credential("another")), "credential"),
-    TouchCredential: (make_touch(), "credential"),
-    ReplaceAliases: (ReplaceAliases("user", (make_alias("c"),)), "alias"),
+CHANGED: dict[type[Change], tuple[Change, set[str]]] = {
+    SpendNonce: (SpendNonce(raw("another nonce", 16), NOW), {"spent_nonce"}),
+    AddCredential: (AddCredential(make_credential("another"), make_evidence()), {"credential", "attestation"}),
+    TouchCredential: (make_touch(), {"credential"}),
+    RejudgeCredential: (make_rejudged(), {"credential"}),
+    ReplaceAliases: (ReplaceAliases("user", (make_alias("c"),)), {"alias"}),
     TouchConfiguration: (
         TouchConfiguration(make_configuration(last_used_at=NOW + 2 * SECOND)),
-        "authentication_configuration",
+        {"authentication_configuration"},
     ),
-    AddEvent: (AddEvent(make_event("another")), "event"),
-    AddApiKey: (AddApiKey(make_api_key("another")), "api_key"),
+    AddEvent: (AddEvent(make_event("another")), {"event"}),
+    AddApiKey: (AddApiKey(make_api_key("another")), {"api_key"}),
     AddTokenKey: (
         AddTokenKey(make_token_key(2, created_at=NOW + 2 * SECOND), drop_before=NOW + SECOND),
-        "token_key",
+        {"token_key"},
     ),
-    SetSettings: (SetSettings(ApplicationSettings(max_users=1)), "application"),
+    SetSettings: (SetSettings(ApplicationSettings(max_users=1)), {"application"}),
+    ListAuthenticators: (ListAuthenticators((raw("another", 16),), True, NOW), {"authenticator"}),
+    DelistAuthenticators: (DelistAuthenticators((raw("model", 16),)), {"authenticator"}),
+    NoteOrigin: (NoteOrigin("https://another.example", "another.example", NOW), {"seen_origin"}),
+    ForgetOrigins: (ForgetOrigins(), {"seen_origin"}),
+    AnswerForRpId: (AnswerForRpId("another.example"), {"related_rp_id"}),
+    LeaveRpId: (LeaveRpId("of-app.example"), {"related_rp_id"}),
 }
 
 
@@ -115,7 +151,11 @@ async def _marks_of_application(tenant: SqlTenantStore) -> list[object]:
     found = await tenant.find_application()
     assert found is not None
     (api_key,), (token_key,), (configuration,) = found.api_keys, found.token_keys, found.configurations
-    return [found.settings.origins, api_key.hint, token_key.wrapped, configuration.created_by]
+    (listed,), (seen,) = found.authenticators, found.seen_origins
+    return [
+        found.settings.origins, api_key.hint, token_key.wrapped, configuration.created_by, listed.is_allowed,
+        seen.last_seen_at, found.related_rp_ids,
+    ]  # fmt: skip
 
 
 async def _numbers_of_users(tenant: SqlTenantStore) -> list[int]:
@@ -131,7 +171,7 @@ def test_every_question_and_change_of_the_port_has_a_row() -> None:
     assert set(QUESTIONS) == methods - {"commit"}
     # An application that is there cannot be added, so its row is a test of its own below.
     assert set(CHANGED) == set(CHANGES) - {AddApplication}
-    assert {table for _, table in CHANGED.values()} == set(TABLES)
+    assert set.union(*(tables for _, tables in CHANGED.values())) == set(TABLES)
 
 
 @pytest.mark.parametrize("question", sorted(QUESTIONS))
@@ -164,7 +204,7 @@ def test_what_only_another_has_is_not_there(on_store: Callable[[Test], None], qu
 def test_a_change_stays_among_ones_own_rows(
     on_store: Callable[[Test], None], kind: type[Change], together: bool
 ) -> None:
-    change, table = CHANGED[kind]
+    change, tables = CHANGED[kind]
 
     async def act(root: SqlRootStore) -> None:
         app, other = root.tenant("app"), root.tenant("other")
@@ -175,7 +215,7 @@ def test_a_change_stays_among_ones_own_rows(
         await app.commit(change, *companions)
         after = await dump(root, "app")
         changed = {name for name in TABLES if after[name] != before[name]}
-        assert changed == (set(TABLES) if together else {table})
+        assert changed == (set(TABLES) if together else tables)
         assert await dump(root, "other") == others
 
     on_store(act)
@@ -202,3 +242,21 @@ def test_an_application_takes_everything_with_it_when_it_goes(on_store: Callable
         assert await dump(root, "other") == others
 
     on_store(act)
+
+
+def test_everything_outlives_a_restart(database_url: str) -> None:
+    kept: dict[str, list[tuple[Any, ...]]] = {}
+
+    async def keep(root: SqlRootStore) -> None:
+        await make_application(root, "app")
+        await plant(root.tenant("app"), "of-app")
+        kept.update(await dump(root, "app"))
+
+    async def read(root: SqlRootStore) -> None:
+        assert await dump(root, "app") == kept
+        for ask, expected in QUESTIONS.values():
+            assert await ask(root.tenant("app")) == expected("of-app")
+
+    run_on(database_url, keep)
+    assert all(kept[table] for table in TABLES)
+    run_on(database_url, read)

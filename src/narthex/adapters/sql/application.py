@@ -1,4 +1,4 @@
-"""Applications, and the one read that brings an application with its API keys, token keys and configurations."""
+"""Applications, and the one read that brings an application with all that a request needs to know of it."""
 # ruff: noqa: S608 -- the statements are joined from constants of this module; every value is a `:name`.
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from narthex.adapters.sql import api_key, configuration, token_key
+from narthex.adapters.sql import api_key, authenticator, configuration, related_rp_id, seen_origin, token_key
 from narthex.adapters.sql.encoding import from_us, from_us_or_none, settings_from_json, to_json, to_us
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
@@ -19,6 +19,9 @@ _PARTS = {
     "api_key": api_key.COLUMNS,
     "token_key": token_key.COLUMNS,
     "authentication_configuration": configuration.COLUMNS,
+    "authenticator": authenticator.COLUMNS,
+    "seen_origin": seen_origin.COLUMNS,
+    "related_rp_id": related_rp_id.COLUMNS,
 }
 
 
@@ -55,7 +58,7 @@ def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
     spans = _spans()
     for row in rows:
         parts[row[0]].append(row[spans[row[0]]])
-    applications, api_keys, token_keys, configurations = parts
+    applications, api_keys, token_keys, configurations, authenticators, seen_origins, related_rp_ids = parts
     if not applications:
         return None
     created_at, settings, delete_at = applications[0]
@@ -69,6 +72,13 @@ def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
         ),
         configurations=tuple(sorted(map(configuration.from_row, configurations), key=lambda kept: kept.purpose)),
         delete_at=from_us_or_none(delete_at),
+        authenticators=tuple(sorted(map(authenticator.from_row, authenticators), key=lambda listed: listed.aaguid)),
+        seen_origins=tuple(
+            sorted(
+                map(seen_origin.from_row, seen_origins), key=lambda seen: (seen.first_seen_at, seen.origin, seen.rp_id)
+            )
+        ),
+        related_rp_ids=tuple(sorted(rp_id for (rp_id,) in related_rp_ids)),
     )
 
 

@@ -5,22 +5,47 @@ from __future__ import annotations
 
 import msgspec
 
-from narthex.adapters.sql.encoding import from_flag, from_us, list_from_json, to_json, to_us
+from narthex.adapters.sql import attestation
+from narthex.adapters.sql.encoding import (
+    extensions_from_json,
+    from_flag,
+    from_us,
+    hex_list_from_json,
+    hex_list_to_json,
+    list_from_json,
+    to_json,
+    to_us,
+    verdict_from_text,
+)
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import TenantStatement
-from narthex.ports.changes import AddCredential, CredentialChanged, CredentialExists, TouchCredential
+from narthex.ports.changes import (
+    AddCredential,
+    CredentialChanged,
+    CredentialExists,
+    RejudgeCredential,
+    TouchCredential,
+)
 from narthex.ports.records import Credential
 
 _COLUMNS = """
     credential_id, user_id, user_handle, public_key, sign_count, attestation_format, aaguid, rp_id, origin,
     transports, backup_eligible, backup_state, user_verified, discoverable, nickname, device, country,
-    created_at, last_used_at
+    created_at, last_used_at, alg, attestation_type, trust, anchor, key_identifiers, judged_with, extensions
 """
 FIND = TenantStatement(f"select {_COLUMNS} from credential where app_id = :app_id and credential_id = :credential_id")
 LIST = TenantStatement(f"""
     select {_COLUMNS} from credential where app_id = :app_id and user_id = :user_id
     order by created_at, credential_id limit :most
+""")
+# The index by user gives the order of users, and each user's few credentials are sorted as they come: to page through
+# all of them no index of its own is kept up by every registration.
+SCAN = TenantStatement(f"""
+    select {_COLUMNS} from credential
+    where app_id = :app_id and user_id >= :after_user
+        and (user_id > :after_user or credential_id > :after_credential)
+    order by user_id, credential_id limit :most
 """)
 # In portions: over a million users one count held SQLite's readers, who run on the event loop, for 0.15 s. A portion
 # takes 2 ms. A counter would be a row for which all registrations of an application wait, to decide one setting.
@@ -34,19 +59,36 @@ _ADD = TenantStatement(
     insert into credential (app_id, {_COLUMNS})
     values (:app_id, :credential_id, :user_id, :user_handle, :public_key, :sign_count, :attestation_format,
         :aaguid, :rp_id, :origin, :transports, :backup_eligible, :backup_state, :user_verified, :discoverable,
-        :nickname, :device, :country, :created_at, :last_used_at)
+        :nickname, :device, :country, :created_at, :last_used_at, :alg, :attestation_type, :trust, :anchor,
+        :key_identifiers, :judged_with, :extensions)
     on conflict do nothing
     """,
     must_change=True,
 )
+_TOUCHED = """
+    backup_eligible = :backup_eligible, backup_state = :backup_state,
+    user_verified = user_verified or :user_verified, device = :device, country = :country, last_used_at = :used_at
+    where app_id = :app_id and credential_id = :credential_id
+"""
 # L3 #sctn-sign-counter: a counter must grow, unless the authenticator has none and both are zero.
 _TOUCH = TenantStatement(
-    """
-    update credential set sign_count = :sign_count, backup_state = :backup_state,
-        user_verified = user_verified or :user_verified, device = :device, country = :country,
-        last_used_at = :used_at
-    where app_id = :app_id and credential_id = :credential_id
+    f"""
+    update credential set sign_count = :sign_count, {_TOUCHED}
         and (sign_count < :sign_count or (sign_count = 0 and :sign_count = 0))
+    """,
+    must_change=True,
+)
+_TOUCH_STALLING = TenantStatement(
+    f"""
+    update credential set
+        sign_count = case when sign_count < :sign_count then :sign_count else sign_count end, {_TOUCHED}
+    """,
+    must_change=True,
+)
+_REJUDGE = TenantStatement(
+    """
+    update credential set trust = :trust, anchor = :anchor, judged_with = :judged_with
+    where app_id = :app_id and credential_id = :credential_id
     """,
     must_change=True,
 )
@@ -55,11 +97,14 @@ _TOUCH = TenantStatement(
 def from_row(row: Row) -> Credential:
     (credential_id, user_id, user_handle, public_key, sign_count, attestation_format, aaguid, rp_id, origin,
      transports, backup_eligible, backup_state, user_verified, discoverable, nickname, device, country,
-     created_at, last_used_at) = row  # fmt: skip
+     created_at, last_used_at, alg, attestation_type, trust, anchor, key_identifiers, judged_with,
+     extensions) = row  # fmt: skip
     return Credential(
         credential_id, user_id, user_handle, public_key, sign_count, attestation_format, aaguid, rp_id, origin,
-        list_from_json(transports), backup_eligible == 1, backup_state == 1, user_verified == 1,
-        from_flag(discoverable), nickname, device, country, from_us(created_at), from_us(last_used_at),
+        list_from_json(transports), from_flag(backup_eligible), backup_state == 1, user_verified == 1,
+        from_flag(discoverable), nickname, device, country, from_us(created_at), from_us(last_used_at), alg,
+        attestation_type, verdict_from_text(trust), anchor, hex_list_from_json(key_identifiers), judged_with,
+        extensions_from_json(extensions),
     )  # fmt: skip
 
 
@@ -68,24 +113,44 @@ def _add(app_id: str, change: AddCredential) -> list[Step]:
     values["transports"] = to_json(change.credential.transports)
     values["created_at"] = to_us(change.credential.created_at)
     values["last_used_at"] = to_us(change.credential.last_used_at)
-    return [(_ADD, _ADD.bind(app_id, **values))]
+    values["trust"] = change.credential.trust.value
+    values["key_identifiers"] = hex_list_to_json(change.credential.key_identifiers)
+    values["extensions"] = to_json(change.credential.extensions)
+    added = (_ADD, _ADD.bind(app_id, **values))
+    if change.evidence is None:
+        return [added]
+    return [added, attestation.add(app_id, change.credential.credential_id, change.evidence)]
 
 
 def _touch(app_id: str, change: TouchCredential) -> list[Step]:
-    bound = _TOUCH.bind(
+    statement = _TOUCH_STALLING if change.sign_count_may_stall else _TOUCH
+    bound = statement.bind(
         app_id,
         credential_id=change.credential_id,
         sign_count=change.sign_count,
+        backup_eligible=change.backup_eligible,
         backup_state=change.backup_state,
         user_verified=change.user_verified,
         device=change.device,
         country=change.country,
         used_at=to_us(change.used_at),
     )
-    return [(_TOUCH, bound)]
+    return [(statement, bound)]
+
+
+def _rejudge(app_id: str, change: RejudgeCredential) -> list[Step]:
+    bound = _REJUDGE.bind(
+        app_id,
+        credential_id=change.credential_id,
+        trust=change.trust.value,
+        anchor=change.anchor,
+        judged_with=change.judged_with,
+    )
+    return [(_REJUDGE, bound)]
 
 
 CHANGES: Plans = {
     AddCredential: Plan(_add, CredentialExists, "the credential is kept already"),
     TouchCredential: Plan(_touch, CredentialChanged, "the credential is gone or its counter moved on"),
+    RejudgeCredential: Plan(_rejudge, CredentialChanged, "the credential is gone"),
 }

@@ -7,12 +7,16 @@ from typing import Final
 
 import msgspec
 
-from narthex.ports.records import ApplicationSettings
+from narthex.ports.records import ApplicationSettings, CredentialExtensions
+from narthex.webauthn.trust import TrustVerdict
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SETTINGS: Final = msgspec.json.Decoder(ApplicationSettings)
 _LIST: Final = msgspec.json.Decoder(tuple[str, ...])
+_EXTENSIONS: Final = msgspec.json.Decoder(CredentialExtensions)
+_NO_EXTENSIONS: Final = CredentialExtensions()
+_VERDICTS: Final = {verdict.value: verdict for verdict in TrustVerdict}
 
 
 def to_us(instant: datetime) -> int:
@@ -50,3 +54,27 @@ def list_from_json(kept: str) -> tuple[str, ...]:
 
 def settings_from_json(kept: str) -> ApplicationSettings:
     return _SETTINGS.decode(kept)
+
+
+def hex_list_to_json(values: tuple[bytes, ...]) -> str:
+    return to_json([value.hex() for value in values])
+
+
+# Most credentials have neither key identifiers nor extensions, and each is read at every sign-in: what is empty is
+# answered without a decoder.
+
+
+def hex_list_from_json(kept: str) -> tuple[bytes, ...]:
+    """
+    >>> hex_list_from_json(hex_list_to_json((b"\\x01", b"")))
+    (b'\\x01', b'')
+    """
+    return () if kept == "[]" else tuple(bytes.fromhex(value) for value in _LIST.decode(kept))
+
+
+def extensions_from_json(kept: str) -> CredentialExtensions:
+    return _NO_EXTENSIONS if kept == "{}" else _EXTENSIONS.decode(kept)
+
+
+def verdict_from_text(kept: str) -> TrustVerdict:
+    return _VERDICTS[kept]

@@ -1,9 +1,9 @@
 """Bringing a database's tables to the form that this version of the house expects.
 
 Alembic keeps the history and renders each revision as SQL (its offline mode); we execute that over the drivers
-we serve with, inside one transaction that also holds a lock. So two nodes that start together migrate once, a
-migration that fails leaves nothing behind, and no third driver is installed for its sake. Alembic is imported
-only when there is something to do.
+we serve with, inside one transaction that also holds a lock. What no SQL can say stands among it as a `fill`. So
+two nodes that start together migrate once, a migration that fails leaves nothing behind, and no third driver is
+installed for its sake. Alembic is imported only when there is something to do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 from narthex.adapters.sql import sqlite
 from narthex.adapters.sql.database_url import DatabaseUrl, parse_database_url
 from narthex.adapters.sql.engine import unavailable
+from narthex.adapters.sql.fill import Fill
 from narthex.ports.store import StoreUnavailable
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -74,8 +75,11 @@ def upgrade_sqlite(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("begin exclusive")
         try:
-            for statement in statements("sqlite", since=_sqlite_revision(connection)):
-                connection.execute(statement)
+            for step in statements("sqlite", since=_sqlite_revision(connection), until=head()):
+                if isinstance(step, Fill):
+                    _fill_sqlite(connection, step)
+                else:
+                    connection.execute(step)
             connection.execute("commit")
         finally:
             if connection.in_transaction:
@@ -97,8 +101,12 @@ async def _upgrade_postgres(url: DatabaseUrl) -> None:
             # transaction would go on believing what it saw of the catalog before it waited.
             await connection.execute(f"select pg_advisory_lock({_ADVISORY_LOCK})", timeout=_PATIENCE_S)
             async with connection.transaction():
-                for statement in statements("postgresql", since=await _postgres_revision(connection)):
-                    await connection.execute(statement, timeout=_PATIENCE_S)
+                since = await _postgres_revision(connection)
+                for step in statements("postgresql", since=since, until=head()):
+                    if isinstance(step, Fill):
+                        await _fill_postgres(connection, step)
+                    else:
+                        await connection.execute(step, timeout=_PATIENCE_S)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
         raise _failed(e) from e
 
@@ -119,14 +127,28 @@ def _failed(cause: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"the migration failed and nothing was changed: {str(cause) or type(cause).__name__}")
 
 
+def _fill_sqlite(connection: sqlite3.Connection, fill: Fill) -> None:
+    read, write, last = fill.read().sqlite, fill.write().sqlite, None
+    while rows := connection.execute(read, fill.bind_read(last)).fetchall():
+        connection.executemany(write, fill.bind_writes(rows))
+        last = rows[-1]
+
+
+async def _fill_postgres(connection: Any, fill: Fill) -> None:
+    read, write, last = fill.read().postgres, fill.write().postgres, None
+    while rows := await connection.fetch(read, *fill.bind_read(last), timeout=_PATIENCE_S):
+        await connection.executemany(write, fill.bind_writes(rows), timeout=_PATIENCE_S)
+        last = rows[-1]
+
+
 @lru_cache(maxsize=4)
-def statements(dialect: str, *, since: str | None) -> Sequence[str]:
-    """What to execute to come from a revision to `head`, in order."""
-    if since == head():
+def statements(dialect: str, *, since: str | None, until: str) -> Sequence[str | Fill]:
+    """What to execute to come from a revision to another, in order."""
+    if since == until:
         return []
-    if since is not None and since > head():
+    if since is not None and since > until:
         raise StoreUnavailable(
-            f"the database is at revision {since}, newer than this version's {head()}",
+            f"the database is at revision {since}, newer than this version's {until}",
             advice="run the version of narthex that migrated it, or a later one",
         )
     # Imported here: serving must not pay for them.
@@ -136,15 +158,15 @@ def statements(dialect: str, *, since: str | None) -> Sequence[str]:
     output = _Statements()
     config = Config(attributes={"dialect": dialect, "output": output})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    command.upgrade(config, f"{since or 'base'}:head", sql=True)
+    command.upgrade(config, f"{since or 'base'}:{until}", sql=True)
     return output.kept
 
 
 class _Statements:
-    """Takes Alembic's script, which it writes one statement at a time."""
+    """Takes Alembic's script, which it writes one statement at a time; a revision adds its fills among them."""
 
     def __init__(self) -> None:
-        self.kept: list[str] = []
+        self.kept: list[str | Fill] = []
 
     def write(self, text: str) -> None:
         statement = text.strip().removesuffix(";")

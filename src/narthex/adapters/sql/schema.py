@@ -4,8 +4,8 @@ Nothing on the request path imports this module: SQLAlchemy costs a quarter of a
 the tables; a test proves that what they make is what stands here.
 
 Rules: a tenant table's primary key begins with `app_id` and its foreign key carries it, so that deleting an
-application takes everything with it. Instants are microseconds since 1970 in UTC. Ids compare byte by byte
-(collation "C"): an operating system's upgrade must not reorder an index.
+application takes everything with it, be it by way of a credential. Instants are microseconds since 1970 in UTC. Ids
+compare byte by byte (collation "C"): an operating system's upgrade must not reorder an index.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -52,13 +53,13 @@ def _table(name: str, *parts: Any, key: tuple[str, ...], in_key_order: bool = Tr
     )
 
 
-def _tenant_table(name: str, *parts: Any, key: str, in_key_order: bool = True) -> Table:
+def _tenant_table(name: str, *parts: Any, key: str | tuple[str, ...], in_key_order: bool = True) -> Table:
     return _table(
         name,
         Column("app_id", Id, nullable=False),
         *parts,
         ForeignKeyConstraint(["app_id"], ["application.app_id"], ondelete="cascade", name=f"{name}_application_fkey"),
-        key=("app_id", key),
+        key=("app_id", key) if isinstance(key, str) else ("app_id", *key),
         in_key_order=in_key_order,
     )
 
@@ -120,7 +121,7 @@ credential = _tenant_table(
     Column("rp_id", Text, nullable=False),
     Column("origin", Text, nullable=False),
     Column("transports", Json, nullable=False),
-    Column("backup_eligible", Flag, nullable=False),
+    Column("backup_eligible", Flag),
     Column("backup_state", Flag, nullable=False),
     Column("user_verified", Flag, nullable=False),
     Column("discoverable", Flag),
@@ -129,8 +130,31 @@ credential = _tenant_table(
     Column("country", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("last_used_at", Instant, nullable=False),
+    Column("alg", Number, nullable=False),
+    Column("attestation_type", Text, nullable=False),
+    Column("trust", Text, nullable=False),
+    Column("anchor", LargeBinary),
+    Column("key_identifiers", Json, nullable=False),
+    Column("judged_with", Text, nullable=False),
+    Column("extensions", Json, nullable=False),
     Index("credential_by_user", "app_id", "user_id", "created_at"),
     key="credential_id",
+    in_key_order=False,
+)
+
+attestation = _table(
+    "attestation",
+    Column("app_id", Id, nullable=False),
+    Column("credential_id", LargeBinary, nullable=False),
+    Column("attestation_object", LargeBinary, nullable=False),
+    Column("client_data_json", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["app_id", "credential_id"],
+        ["credential.app_id", "credential.credential_id"],
+        ondelete="cascade",
+        name="attestation_credential_fkey",
+    ),
+    key=("app_id", "credential_id"),
     in_key_order=False,
 )
 
@@ -163,7 +187,33 @@ event = _tenant_table(
     Column("subject", Text, nullable=False),
     Column("api_key_hint", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
+    Column("details", Text, nullable=False, server_default=text("''")),
     key="event_id",
+)
+
+authenticator = _tenant_table(
+    "authenticator",
+    Column("aaguid", LargeBinary, nullable=False),
+    Column("is_allowed", Flag, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    key="aaguid",
+)
+
+seen_origin = _tenant_table(
+    "seen_origin",
+    Column("origin", Id, nullable=False),
+    Column("rp_id", Id, nullable=False),
+    Column("first_seen_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    key=("origin", "rp_id"),
+)
+
+related_rp_id = _tenant_table(
+    "related_rp_id",
+    Column("rp_id", Id, nullable=False),
+    # One application alone answers for a host.
+    Index("related_rp_id_by_rp_id", "rp_id", unique=True),
+    key="rp_id",
 )
 
 server_fact = _table(
@@ -171,4 +221,28 @@ server_fact = _table(
     Column("name", Id, nullable=False),
     Column("value", LargeBinary, nullable=False),
     key=("name",),
+)
+
+# One row, named for whose metadata it is. The BLOB is apart, because a row is written as a whole; and in parts,
+# because all sign-ins of a SQLite database would wait while 32 MiB are written.
+kept_metadata = _table(
+    "kept_metadata",
+    Column("name", Id, nullable=False),
+    Column("number", Number, nullable=False),
+    Column("digest", LargeBinary),
+    Column("parts", Number, nullable=False),
+    Column("kept_at", Instant),
+    Column("tried_at", Instant),
+    Column("failures", Number, nullable=False),
+    Column("problem", Text, nullable=False),
+    key=("name",),
+)
+
+metadata_part = _table(
+    "metadata_part",
+    Column("digest", LargeBinary, nullable=False),
+    Column("part", Number, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    key=("digest", "part"),
+    in_key_order=False,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -11,10 +12,15 @@ from narthex.adapters.sql import (
     alias,
     api_key,
     application,
+    attestation,
+    authenticator,
     configuration,
     credential,
     event,
     fact,
+    metadata,
+    related_rp_id,
+    seen_origin,
     spent_nonce,
     token_key,
 )
@@ -23,7 +29,7 @@ from narthex.adapters.sql.engine import Engine, ParentMissing, Row, Step, StepRe
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import Arguments, Statement, TenantStatement
 from narthex.ports.changes import ApplicationGone, Change
-from narthex.ports.records import Application, Credential
+from narthex.ports.records import Application, AttestationEvidence, Credential, KeptMetadata
 from narthex.ports.store import MOST_CREDENTIALS
 
 CHANGES: Final[Plans] = {
@@ -34,6 +40,9 @@ CHANGES: Final[Plans] = {
     **event.CHANGES,
     **api_key.CHANGES,
     **token_key.CHANGES,
+    **authenticator.CHANGES,
+    **seen_origin.CHANGES,
+    **related_rp_id.CHANGES,
     **application.CHANGES,
 }
 """What each change of the port comes to."""
@@ -62,6 +71,15 @@ class SqlTenantStore:
 
     async def list_credentials(self, user_id: str) -> Sequence[Credential]:
         rows = await self._fetch(credential.LIST, user_id=user_id, most=MOST_CREDENTIALS)
+        return [credential.from_row(row) for row in rows]
+
+    async def find_evidence(self, credential_id: bytes) -> AttestationEvidence | None:
+        rows = await self._fetch(attestation.FIND, credential_id=credential_id)
+        return AttestationEvidence(*rows[0]) if rows else None
+
+    async def scan_credentials(self, *, after: tuple[str, bytes] | None, most: int) -> Sequence[Credential]:
+        after_user, after_credential = after or ("", b"")
+        rows = await self._fetch(credential.SCAN, after_user=after_user, after_credential=after_credential, most=most)
         return [credential.from_row(row) for row in rows]
 
     async def has_users(self, at_least: int) -> bool:
@@ -154,6 +172,70 @@ class SqlRootStore:
         while portion := await self._engine.execute(statement, arguments):
             purged += portion
         return purged
+
+    async def find_related_application(self, rp_id: str) -> str | None:
+        bound = related_rp_id.FIND_APPLICATION.bind(rp_id=rp_id)
+        rows = await self._engine.fetch(related_rp_id.FIND_APPLICATION, bound)
+        return rows[0][0] if rows else None
+
+    async def find_metadata(self) -> KeptMetadata:
+        rows = await self._engine.fetch(*metadata.find())
+        return metadata.from_row(rows[0]) if rows else KeptMetadata()
+
+    async def read_metadata(self) -> bytes | None:
+        while (kept := await self._kept_blob()) is not None:
+            parts = await self._read_parts(*kept)
+            if len(parts) == kept[1]:
+                return b"".join(parts)
+            # Another BLOB took its place while we read; if not, parts of this one are lost.
+            if await self._kept_blob() == kept:
+                break
+        return None
+
+    async def _kept_blob(self) -> tuple[bytes, int] | None:
+        """The digest of the BLOB that counts, and the number of its parts."""
+        rows = await self._engine.fetch(*metadata.find())
+        return (rows[0][-2], rows[0][-1]) if rows and rows[0][-2] is not None else None
+
+    async def _read_parts(self, digest: bytes, count: int) -> list[bytes]:
+        parts: list[bytes] = []
+        for part in range(count):
+            parts += [value for (value,) in await self._engine.fetch(*metadata.find_part(digest, part))]
+            await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+        return parts
+
+    async def claim_metadata_try(self, *, at: datetime, last_tried_before: datetime) -> bool:
+        return await self._engine.execute(*metadata.claim(at, last_tried_before)) == 1
+
+    async def keep_metadata(self, *, number: int, blob: bytes, at: datetime, replace: bool = False) -> bool:
+        digest = (await asyncio.to_thread(hashlib.sha256, blob)).digest()
+        counts_in = metadata.count_in(digest, blob, number=number, at=at, replace=replace)
+        while replace or await self._kept_number() < number:
+            for step in metadata.keep_parts(digest, blob):
+                await self._engine.execute(*step)
+            try:
+                await self._engine.commit([counts_in], in_turn=[metadata.TURN])
+            except StepRefused:
+                continue  # another server kept one meanwhile, and perhaps swept our parts
+            await self._sweep_metadata()
+            return True
+        await self._engine.execute(*metadata.forgive())
+        await self._sweep_metadata()
+        return False
+
+    async def _kept_number(self) -> int:
+        """That of the BLOB that counts; less than any while there is none."""
+        rows = await self._engine.fetch(*metadata.find())
+        return rows[0][0] if rows and rows[0][-2] is not None else -1
+
+    async def _sweep_metadata(self) -> None:
+        stray = await self._engine.fetch(metadata.FIND_STRAY, ())
+        for start in range(0, len(stray), metadata.SWEEP_PARTS):
+            steps = [metadata.sweep(row) for row in stray[start : start + metadata.SWEEP_PARTS]]
+            await self._engine.commit(steps, in_turn=[metadata.TURN])
+
+    async def note_metadata_failure(self, problem: str) -> None:
+        await self._engine.execute(*metadata.fail(problem))
 
     async def find_fact(self, name: str) -> bytes | None:
         rows = await self._engine.fetch(fact.FIND, fact.FIND.bind(name=name))
