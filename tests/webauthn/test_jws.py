@@ -231,7 +231,7 @@ def test_a_header_that_can_be_read_in_two_ways_or_none_is_refused(raw: bytes) ->
         {"x5c": ["A" * 30_000]},
         {"x5c": [ENCODED] * (MAX_PATH_CERTIFICATES + 1)},
     ],
-    ids=str,
+    ids=range(15),  # certificates differ from process to process
 )
 def test_a_header_without_an_algorithm_or_certificates_is_refused(header: dict[str, Any]) -> None:
     with pytest.raises(JwsMalformed):
