@@ -12,12 +12,14 @@ from narthex.http import client
 from narthex.http.environment import AnonymousCall, Environment, Header
 from narthex.http.openapi import Documented
 from narthex.http.problems import PathNotFound
-from narthex.http.routes import health, pages
-from narthex.http.routes.passwordless import application, registration, sign_in
+from narthex.http.routes import health, pages, well_known
+from narthex.http.routes.management import authenticator_policy, relying_party
+from narthex.http.routes.passwordless import application, authenticators, metadata, registration, sign_in
 from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
 
 ROUTES: Sequence[RouteSpec] = (
-    *routes_of(sign_in, registration, application, health),
+    *routes_of(sign_in, registration, authenticators, application, metadata, authenticator_policy, relying_party),
+    *routes_of(health, well_known),
     *pages.ROUTES,
 )
 """Every endpoint of the server. The ceremony's stand first: routes are tried in order."""

@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from narthex.http.problems import BodyMalformed, ValidationFailed
 
 MOST_NESTING = 32
+MOST_QUERY_MEMBERS = 100
 # A string that never ends runs to the end of the bytes, so that none of its quotes begins another search.
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -70,6 +72,38 @@ def read_body(raw: bytes, shape: type[B]) -> B:
     if errors:
         raise ValidationFailed(errors)
     return body
+
+
+def read_query(raw: bytes, shape: type[B]) -> B:
+    """Decode and check a query: names in any case, an empty value counts as none, a list is a name that is repeated.
+
+    Raises:
+        BodyMalformed: it is not UTF-8, has too many members, or one of a wrong type.
+        ValidationFailed: members break the rules of the shape.
+    """
+    members, given = _members(shape), dict[str, Any]()
+    for name, value in _pairs(raw):
+        member = members.get(folded(name))
+        if member is None or not value:
+            continue
+        if typing.get_origin(member[1]) is list:
+            given.setdefault(member[0], []).append(value)
+        else:
+            given.setdefault(member[0], value)
+    query = _typed(given, shape)
+    errors = _broken_rules(query)
+    if errors:
+        raise ValidationFailed(errors)
+    return query
+
+
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            raw.decode("ascii"), errors="strict", keep_blank_values=True, max_num_fields=MOST_QUERY_MEMBERS
+        )
+    except ValueError as e:
+        raise BodyMalformed("the query cannot be read") from e
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

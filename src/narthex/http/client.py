@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Network = IPv4Network | IPv6Network
 
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_PORT = re.compile(r":[0-9]*\Z")
 _LONGEST_USER_AGENT = 256
 
 
@@ -22,6 +23,11 @@ def trace_id(headers: Mapping[bytes, bytes], chance: bytes) -> str:
     given = _TRACE_PARENT.match(headers.get(b"traceparent", b""))
     trace = given.group(1).decode() if given else chance[:16].hex()
     return f"00-{trace}-{chance[16:24].hex()}-01"
+
+
+def host(headers: Mapping[bytes, bytes]) -> str:
+    """The name that the request was sent to, in lower case and without a port."""
+    return _PORT.sub("", headers.get(b"host", b"").decode("latin-1").lower())
 
 
 def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> str:

@@ -65,6 +65,8 @@ class AnonymousCall:
     version: str
     pages: Mapping[str, Page]
     """By path: what does not change while the server runs, rendered when it starts."""
+    host: str = ""
+    """Which name the request was sent to, in lower case and without a port. Anybody can write any."""
 
 
 def answer_headers(public_url: str) -> tuple[Header, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -50,14 +50,18 @@ class Documented:
 def openapi_document(documented: Documented) -> dict[str, Any]:
     """Describe every endpoint that is not the operator's alone."""
     specs = [spec for spec in documented.specs if spec.in_document]
-    shapes = {shape for spec in specs for shape in (spec.body, spec.answer) if _is_struct(shape)}
+    shapes = {shape for spec in specs for shape in (spec.query, spec.body, _item(spec.answer)) if _is_struct(shape)}
     ordered = sorted(shapes, key=lambda shape: str(shape))
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    for body in {spec.body for spec in specs if spec.body is not None}:
-        _add_rules(components[body.__name__], body)
+    for shape in {shape for spec in specs for shape in (spec.query, spec.body) if shape is not None}:
+        _add_rules(components[shape.__name__], shape)
+    queries = {spec: components[spec.query.__name__] for spec in specs if spec.query is not None}
     paths: dict[str, dict[str, Any]] = {}
     for spec in specs:
-        paths.setdefault(spec.path, {})[spec.method.lower()] = _operation(spec)
+        paths.setdefault(spec.path, {})[spec.method.lower()] = _operation(spec, queries.get(spec))
+    for schema in queries.values():
+        # What a query takes stands with its operation; a component of its own would be read by nobody.
+        components = {name: kept for name, kept in components.items() if kept is not schema}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -89,7 +93,7 @@ def _add_rules(schema: dict[str, Any], shape: type[Body]) -> None:
             member["anyOf"] = [*kinds, {"type": "null"}]
 
 
-def _operation(spec: RouteSpec) -> dict[str, Any]:
+def _operation(spec: RouteSpec, query: Mapping[str, Any] | None) -> dict[str, Any]:
     summary, _, rest = spec.description.strip().partition("\n")
     operation: dict[str, Any] = {
         "operationId": spec.name,
@@ -102,6 +106,11 @@ def _operation(spec: RouteSpec) -> dict[str, Any]:
         operation["security"] = [{spec.access.value: []}]
         if spec.scope is not ANY_SCOPE:
             operation["x-required-scope"] = str(spec.scope)
+    if query is not None:
+        operation["parameters"] = [
+            {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
+            for name, schema in query["properties"].items()
+        ]
     if spec.body is not None:
         operation["requestBody"] = {
             "description": f"At most {spec.most_body_bytes} bytes.",
@@ -114,15 +123,20 @@ def _operation(spec: RouteSpec) -> dict[str, Any]:
 def _success(spec: RouteSpec) -> dict[str, Any]:
     if spec.answer is None:
         return {"description": "Done; the body is empty."}
-    if not _is_struct(spec.answer):
+    if not _is_struct(_item(spec.answer)):
         return {"description": "The document or page."}
-    return {"description": "Done.", "content": {"application/json": {"schema": _ref(spec.answer)}}}
+    schema: dict[str, Any] = _ref(_item(spec.answer))
+    if spec.answer is not _item(spec.answer):
+        schema = {"type": "array", "items": schema}
+    return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
 
 
 def _problems(spec: RouteSpec) -> dict[str, Any]:
     statuses: list[int] = []
     if spec.body is not None:
         statuses += [400, 413, 415]
+    elif spec.query is not None:
+        statuses.append(400)
     if spec.access.value in _SCHEMES:
         statuses += [401, 403, 409]
     statuses += [429, 503] if spec.access is not Access.ANONYMOUS else [503]
@@ -144,6 +158,11 @@ _MEANING = {
 
 def _ref(shape: type[Any]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _item(answer: Any) -> Any:
+    """What a list is of; anything else is itself."""
+    return get_args(answer)[0] if get_origin(answer) is list else answer
 
 
 def _is_struct(shape: Any) -> bool:

@@ -6,6 +6,7 @@ the endpoint matrix of the tests. A route that does not say who may call it does
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from narthex.base.errors import RateLimited, Refusal, Unavailable
 from narthex.http import client
 from narthex.http.authenticate import ANY_SCOPE, Access, AnyScope, authenticate_key, authenticate_operator
-from narthex.http.body import Body, read_body
+from narthex.http.body import Body, read_body, read_query
 from narthex.http.environment import AnonymousCall, Environment, Header, Page
 from narthex.http.problems import (
     PROBLEM_TYPE,
@@ -50,9 +51,10 @@ class RouteSpec:
     path: str
     access: Access
     scope: KeyScope | AnyScope | None
+    query: type[Body] | None
     body: type[Body] | None
     answer: Any
-    """The type of the answer: a struct, or None for 204."""
+    """The type of the answer: a struct, a list of one, or None for 204."""
     status: int
     handler: Handler
     most_body_bytes: int
@@ -78,12 +80,13 @@ def route(
     *,
     access: Access,
     scope: KeyScope | AnyScope | None = None,
+    query: type[Body] | None = None,
     body: type[Body] | None = None,
     answer: Any = None,
     status: int | None = None,
     most_body_bytes: int = MOST_BODY_BYTES,
 ) -> Callable[[Handler], Handler]:
-    """Make an endpoint of a function ``(call, body, **path members) -> answer``.
+    """Make an endpoint of a function ``(call, query, body, **path members) -> answer``.
 
     Args:
         access: whose header proves the caller.
@@ -106,6 +109,7 @@ def route(
             path=path,
             access=access,
             scope=scope,
+            query=query,
             body=body,
             answer=answer,
             status=status or (200 if answer is not None else 204),
@@ -165,6 +169,8 @@ class Endpoint:
             self._limit(spec, scope, headers)
             call = await self._call(spec, scope, headers, trace)
             arguments: list[Any] = [call]
+            if spec.query is not None:
+                arguments.append(read_query(scope["query_string"], spec.query))
             if spec.body is not None:
                 arguments.append(read_body(await _read(spec, headers, receive), spec.body))
             answer = await spec.handler(*arguments, **scope["path_params"])
@@ -209,7 +215,7 @@ class Endpoint:
         env = self._env
         match spec.access:
             case Access.ANONYMOUS:
-                return self._anonymous
+                return dataclasses.replace(self._anonymous, host=client.host(headers))
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -98,6 +99,11 @@ def options_credential(credential_id: bytes, transports: Sequence[str]) -> dict[
     """A credential descriptor; transports are told where they are known (L3 #dom-publickeycredentialdescriptor)."""
     descriptor: dict[str, Any] = {"type": "public-key", "id": to_base64url(credential_id)}
     return {**descriptor, "transports": list(transports)} if transports else descriptor
+
+
+def instant_bare(instant: datetime) -> str:
+    """An instant that was stored: UTC without a zone, as the Java SDK reads it (the compatible API's section 2.4)."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
 def known_attachment(text: str | None) -> str | None:

@@ -1,0 +1,292 @@
+"""The authenticator policy at the command line: rules, lists of models, anchors, and what they would do."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+
+from narthex.base.values import to_base64url
+from narthex.cli.operator import AsJson, Config, Name, Yes, is_agreed, operate, print_members, print_table
+
+if TYPE_CHECKING:
+    from narthex.ports.records import Application
+    from narthex.usecases.authenticator_policy import PolicyReport
+    from narthex.webauthn.metadata import Metadata
+
+policies = App(name="policy", help="What an application asks of authenticators.")
+
+ModeName = Literal["off", "monitor", "enforce-new", "enforce"] | None
+AaGuids = Annotated[list[UUID], Parameter(help="AAGUIDs, as UUIDs.", negative="")]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What to decide anew; None leaves it as it is."""
+
+    allow_list: Annotated[ModeName, Parameter(help="Only models on the allow list, once it has any.")] = None
+    deny_list: Annotated[ModeName, Parameter(help="No models on the deny list.")] = None
+    bad_status: Annotated[ModeName, Parameter(help="No models that FIDO reports as broken or withdrawn.")] = None
+    attestation: Annotated[ModeName, Parameter(help="Only authenticators that prove their model.")] = None
+    device_bound: Annotated[ModeName, Parameter(help="Only passkeys that stay on one device.")] = None
+    certification: Annotated[ModeName, Parameter(help="Only models that FIDO has certified.")] = None
+    minimum_certification: Annotated[
+        Literal["L1", "L1plus", "L2", "L2plus", "L3", "L3plus"] | None, Parameter(help="For that: how high.")
+    ] = None
+    fips: Annotated[ModeName, Parameter(help="Only models with FIPS 140.")] = None
+    minimum_fips: Annotated[int | None, Parameter(help="For that: the level, 1 to 4.")] = None
+    fresh_metadata: Annotated[ModeName, Parameter(help="Nobody while the metadata is out of date.")] = None
+    algorithms: Annotated[ModeName, Parameter(help="Only keys of certain algorithms.")] = None
+    algorithm: Annotated[
+        list[int] | None, Parameter(help="For that: a COSE identifier, such as -7 for ES256; repeat for more.")
+    ] = None
+    passkeys_per_user: Annotated[ModeName, Parameter(help="No more passkeys for a user than so many.")] = None
+    most_passkeys: Annotated[int | None, Parameter(help="For that: how many, 1 to 100.")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """By the name of the policy's member: what was chosen."""
+        from narthex.webauthn.authenticator_policy import RULES, Mode
+
+        modes = {rule.replace("-", "_") for rule in RULES}
+        chosen = {name: value for name, value in vars(self).items() if value is not None and name != "algorithm"}
+        changes = {name: Mode(value) if name in modes else value for name, value in chosen.items()}
+        return changes if self.algorithm is None else {**changes, "allowed_algorithms": tuple(self.algorithm)}
+
+
+Chosen = Annotated[Rules, Parameter(name="*")]
+
+
+@policies.command
+def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
+    """Print the rules, the lists of models, and the anchors of the application's own."""
+    from narthex.usecases.application import get_application
+
+    async def act(call: Any) -> tuple[Application, Metadata]:
+        return await get_application(call, name), call.catalog.current
+
+    _, (application, metadata) = operate(config, act)
+    policy = msgspec.to_builtins(application.settings.authenticator_policy)
+    if as_json:
+        models = [{"aaguid": str(UUID(bytes=m.aaguid)), "isAllowed": m.is_allowed} for m in application.authenticators]
+        anchors = msgspec.to_builtins(application.settings.trust_anchors)
+        print(json.dumps({"policy": policy, "models": models, "anchors": anchors}))
+        return
+    print_members(policy)
+    if application.authenticators:
+        print()
+        rows = (
+            (UUID(bytes=each.aaguid), "allowed" if each.is_allowed else "denied", _model(metadata, each.aaguid))
+            for each in application.authenticators
+        )
+        print_table(("AAGUID", "LIST", "MODEL"), rows)
+    for anchor in application.settings.trust_anchors:
+        vouches_for = ", ".join(anchor.aaguids) or "any model"
+        print(f"\nanchor {anchor.name}: {vouches_for}{', keys in hardware' if anchor.hardware else ''}")
+
+
+@policies.command(name="set")
+def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Config = None) -> None:
+    """Decide something else; what is not named stays. What would lock users out is shown before it is asked for.
+
+    A rule is `off`; or it is only noted what it objects to (`monitor`); or new passkeys are refused (`enforce-new`);
+    or old ones are refused at sign-in as well (`enforce`).
+    """
+    from narthex.usecases.authenticator_policy import LockOutNotAccepted, change_policy, report_on
+
+    try:
+        _, policy = operate(config, lambda call: change_policy(call, name, **rules.changes()))
+    except LockOutNotAccepted as refusal:
+
+        async def report(call: Any) -> PolicyReport:
+            return await report_on(call, name, await _proposed(call, name, rules))
+
+        _, found = operate(config, report)
+        _print_report(found)
+        print()
+        if not is_agreed(f"{refusal.message[:1].upper()}{refusal.message[1:]}. Enforce it all the same?", yes=yes):
+            raise SystemExit(1) from None
+        _, policy = operate(config, lambda call: change_policy(call, name, accept_lock_out=True, **rules.changes()))
+    print_members(msgspec.to_builtins(policy))
+
+
+@policies.command
+def report(name: Name, /, *, rules: Chosen = Rules(), as_json: AsJson = False, config: Config = None) -> None:
+    """Print what the policy, with these changes, would do to the passkeys that are enrolled. Nothing is decided."""
+    from narthex.usecases.authenticator_policy import report_on
+
+    async def act(call: Any) -> PolicyReport:
+        return await report_on(call, name, await _proposed(call, name, rules))
+
+    _, found = operate(config, act)
+    if as_json:
+        print(json.dumps(_report_members(found)))
+        return
+    _print_report(found)
+
+
+@policies.command
+def allow(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+    """Put models on the allow list."""
+    _operate_models(name, aaguids, config, allowed=True)
+
+
+@policies.command
+def deny(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+    """Put models on the deny list."""
+    _operate_models(name, aaguids, config, allowed=False)
+
+
+@policies.command
+def delist(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+    """Take models from either list."""
+    _operate_models(name, aaguids, config, allowed=None)
+
+
+@policies.command
+def trust(
+    name: Name,
+    certificate: Annotated[Path, Parameter(help="A PEM file with one certificate.")],
+    /,
+    *,
+    called: Annotated[str | None, Parameter(help="What to call it; without it, the name of the file.")] = None,
+    aaguid: Annotated[
+        list[UUID] | None, Parameter(help="A model that it may vouch for; without any, every one.")
+    ] = None,
+    hardware: Annotated[bool, Parameter(help="Its keys stay in hardware, to your knowledge.", negative="")] = False,
+    config: Config = None,
+) -> None:
+    """Let a certificate of your own vouch for authenticators, beside those of the metadata."""
+    from narthex.ports.records import TrustAnchor
+
+    anchor = TrustAnchor(
+        name=called or certificate.stem,
+        certificate=_read_certificate(certificate),
+        aaguids=tuple(map(str, aaguid or ())),
+        hardware=hardware,
+    )
+    _change_anchors(name, config, lambda kept: (*(each for each in kept if each.name != anchor.name), anchor))
+
+
+@policies.command
+def distrust(
+    name: Name, anchor: Annotated[str, Parameter(help="What the anchor is called.")], /, *, config: Config = None
+) -> None:
+    """Take back what `trust` gave: what the certificate vouched for is no longer attested, from the next use on."""
+    _change_anchors(name, config, lambda kept: tuple(each for each in kept if each.name != anchor))
+
+
+async def _proposed(call: Any, name: str, rules: Rules) -> Any:
+    from narthex.usecases.application import get_application
+
+    policy = (await get_application(call, name)).settings.authenticator_policy
+    return msgspec.structs.replace(policy, **rules.changes())
+
+
+def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allowed: bool | None) -> None:
+    from narthex.usecases.authenticator_policy import operate_models
+
+    async def act(call: Any) -> tuple[Application, Metadata]:
+        return await operate_models(call, name, aaguids, allowed=allowed), call.catalog.current
+
+    _, (application, metadata) = operate(config, act)
+    for aaguid in aaguids:
+        listed = next((each for each in application.authenticators if each.aaguid == aaguid.bytes), None)
+        place = "is on neither list" if listed is None else f"is {'allowed' if listed.is_allowed else 'denied'}"
+        print(f"{aaguid} {place}: {_model(metadata, aaguid.bytes)}")
+
+
+def _change_anchors(name: str, config: Path | None, changed: Any) -> None:
+    from narthex.usecases.application import change_settings, get_application
+
+    async def act(call: Any) -> Any:
+        kept = (await get_application(call, name)).settings.trust_anchors
+        return await change_settings(call, name, trust_anchors=changed(kept))
+
+    _, settings = operate(config, act)
+    print_members({"anchors": [anchor.name for anchor in settings.trust_anchors]})
+
+
+def _read_certificate(path: Path) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        certificates = load_pem_x509_certificates(path.read_bytes())
+    except OSError as e:
+        raise SystemExit(f"The file {path} cannot be read: {e.strerror}.") from None
+    except ValueError:
+        raise SystemExit(f"The file {path} holds no certificate in PEM form.") from None
+    if len(certificates) != 1:
+        raise SystemExit(f"The file {path} holds {len(certificates)} certificates: give one at a time.")
+    return b64encode(certificates[0].public_bytes(Encoding.DER)).decode()
+
+
+def _model(metadata: Metadata, aaguid: bytes) -> str:
+    entry = metadata.find(aaguid)
+    return entry.name if entry is not None else "not in the metadata" if metadata.number else "no metadata"
+
+
+def _print_report(report: PolicyReport) -> None:
+    print(f"{report.credentials} passkeys of {report.users} users, if every rule that is on were enforced:")
+    print(f"  {report.refused} passkeys would be refused, and {report.locked_out} users locked out.")
+    if report.rules:
+        print()
+        print_table(
+            ("RULE", "MODE", "PASSKEYS", "USERS", "LOCKED OUT"),
+            ((each.rule, each.mode, each.credentials, each.users, each.locked_out) for each in report.rules),
+        )
+    if report.objections:
+        print()
+        print_table(
+            ("USER", "PASSKEY", "MODEL", "RULES"),
+            (
+                (
+                    each.user_id,
+                    to_base64url(each.credential_id)[:16],
+                    each.model or UUID(bytes=each.aaguid),
+                    ", ".join(each.rules),
+                )
+                for each in report.objections
+            ),
+        )
+    if report.refused > len(report.objections):
+        print(f"… and {report.refused - len(report.objections)} more.")
+    if report.locked_out_users:
+        more = report.locked_out - len(report.locked_out_users)
+        print(f"\nlocked out: {', '.join(report.locked_out_users)}{f' and {more} more' if more else ''}")
+
+
+def _report_members(report: PolicyReport) -> dict[str, Any]:
+    return {
+        "credentials": report.credentials,
+        "users": report.users,
+        "refused": report.refused,
+        "lockedOut": report.locked_out,
+        "rules": [
+            {
+                "rule": each.rule,
+                "mode": str(each.mode),
+                "credentials": each.credentials,
+                "users": each.users,
+                "lockedOut": each.locked_out,
+            }
+            for each in report.rules
+        ],
+        "objections": [
+            {
+                "userId": each.user_id,
+                "credentialId": to_base64url(each.credential_id),
+                "aaguid": str(UUID(bytes=each.aaguid)),
+                "model": each.model,
+                "rules": each.rules,
+            }
+            for each in report.objections
+        ],
+        "lockedOutUsers": report.locked_out_users,
+    }
