@@ -298,8 +298,12 @@ class Faults:
     statement_alg: int | None = None
     edit_statement: Callable[[dict[str, Any]], Any] | None = None
     certificate: CertificateFaults = CertificateFaults()
+    making: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the maker of the statement (``statements``)."""
     edit_attestation_object: Callable[[bytes], bytes] | None = None
     # signature
+    sign_over: Callable[[bytes], bytes] | None = None
+    """What is signed → what is signed instead."""
     tampered: bool = False
     edit_signature: Callable[[bytes], bytes] | None = None
     salt_length: int | None = None
@@ -336,7 +340,7 @@ class SoftwareAuthenticator:
     Args:
         seed: the same seed gives the same keys, ids and (but for PSS) signatures.
         algorithm: COSE identifier of new keys; None takes ES256 if offered, else the first offered.
-        attestation: ``none``, ``packed-self`` or ``packed-x5c``.
+        attestation: ``none``, ``packed-self``, ``packed-x5c``, or a format of ``statements.MAKERS``.
         counts: count signatures up, as security keys do; synced passkeys stay at zero.
     """
 
@@ -417,7 +421,7 @@ class SoftwareAuthenticator:
             statement = self._statement(key, signed, faults)
             statement["x5c"] = attestation_path(key.private, faults.aaguid or self.aaguid, faults.certificate)
         else:
-            raise ValueError(f"no attestation {kind}")
+            fmt, statement = kind, _make_statement(kind, credential, data, client_data, faults)
         if faults.edit_statement:
             statement = faults.edit_statement(statement)
         raw = cbor2.dumps({"fmt": faults.fmt or fmt, "attStmt": statement, "authData": data}, canonical=True)
@@ -426,6 +430,11 @@ class SoftwareAuthenticator:
     def _statement(self, key: KeyPair, signed: bytes, faults: Faults) -> dict[str, Any]:
         alg = key.alg if faults.statement_alg is None else faults.statement_alg
         return {"alg": alg, "sig": _signature(key, signed, faults)}
+
+    def _aaguid(self, faults: Faults) -> bytes:
+        """A browser writes zeros for a U2F key, which has none."""
+        is_u2f = (faults.attestation or self.attestation) == "fido-u2f"
+        return faults.aaguid or (bytes(16) if is_u2f else self.aaguid)
 
     # --- authentication
 
@@ -478,11 +487,21 @@ class SoftwareAuthenticator:
         data += bytes([flags | faults.reserved_flags]) + sign_count.to_bytes(4, "big")
         if not hides_credential:
             size = len(credential.credential_id).to_bytes(2, "big")
-            data += (faults.aaguid or self.aaguid) + size + credential.credential_id + (public_key or b"")
+            data += self._aaguid(faults) + size + credential.credential_id + (public_key or b"")
         if faults.extensions is not None:
             data += cbor2.dumps(faults.extensions, canonical=True)
         data += faults.trailing
         return faults.edit_authenticator_data(data) if faults.edit_authenticator_data else data
+
+
+def _make_statement(
+    kind: str, credential: SoftwareCredential, data: bytes, client_data: bytes, faults: Faults
+) -> dict[str, Any]:
+    # Imported here: the makers use what is above.
+    from tests.support.statements import MAKERS, Made
+
+    made = Made(credential.key, credential.credential_id, data, sha256(client_data).digest())
+    return MAKERS[kind](made, **faults.making)
 
 
 def attestation_path(key: Any, aaguid: bytes, faults: CertificateFaults) -> list[bytes]:
@@ -535,6 +554,8 @@ def _public_key(key: KeyPair, faults: Faults) -> bytes:
 
 
 def _signature(key: KeyPair, signed: bytes, faults: Faults) -> bytes:
+    if faults.sign_over:
+        signed = faults.sign_over(signed)
     signature = (faults.sign_with or key).sign(signed, salt_length=faults.salt_length)
     if faults.tampered:
         signature = signature[:-1] + bytes([signature[-1] ^ 1])

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cbor2
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from narthex.base.errors import Refusal
 from narthex.webauthn import errors as no
 from tests.support.authenticator import AAGUID_EXTENSION, CertificateFaults, Lots, b64u, make_key_pair, maker
-from tests.webauthn.ceremony import CHALLENGE
+from tests.webauthn.ceremony import CHALLENGE, register
 
 TEXT = b64u(CHALLENGE)
 OTHER_KEY = make_key_pair(-7, Lots("another key"))
@@ -43,6 +44,21 @@ class Case:
         return self.name
 
 
+def check_message(message: str) -> None:
+    """Lower case but for names, no full stop, one printable line, however the input looks."""
+    assert message[0].islower() or message[0].isdigit() or message.startswith(("CBOR", "SafetyNet"))
+    assert not message.endswith(".")
+    assert message.isprintable()
+    assert len(message) < 200
+
+
+def check_registration_refused(case: Case) -> None:
+    with pytest.raises(case.refusal) as caught:
+        register(algorithm=case.algorithm, expect=dict(case.expect), **case.knobs)
+    assert type(caught.value) is case.refusal
+    check_message(caught.value.message)
+
+
 def edit_json(old: bytes, new: bytes) -> dict[str, Callable[[bytes], bytes]]:
     def edit(raw: bytes) -> bytes:
         assert old in raw
@@ -56,6 +72,20 @@ def edit_key(changes: Mapping[int, Any], *without: int) -> dict[str, Any]:
         return {label: value for label, value in (members | dict(changes)).items() if label not in without}
 
     return {"edit_public_key": edit}
+
+
+def edit_type(text: bytes) -> dict[str, Any]:
+    """Another type, of both ceremonies."""
+
+    def edit(raw: bytes) -> bytes:
+        return raw.replace(b"webauthn.create", text, 1).replace(b"webauthn.get", text, 1)
+
+    return {"edit_client_data": edit}
+
+
+def edit_data(at: int, change: Callable[[int], int]) -> dict[str, Any]:
+    """Another byte in the authenticator data."""
+    return {"edit_authenticator_data": lambda raw: raw[:at] + bytes([change(raw[at])]) + raw[at + 1 :]}
 
 
 def edit_map(changes: Mapping[str, Any], *without: str) -> Callable[[bytes], bytes]:
@@ -136,12 +166,25 @@ SHARED = (
     ),
     Case("standard alphabet", no.ClientDataMalformed, {"challenge_text": "+/" + TEXT[2:]}, NEITHER),
     Case("trailing bits in the challenge", no.ClientDataMalformed, {"challenge_text": TEXT[:-1] + "9"}, BOTH),
+    Case("challenge is a number", no.ClientDataMalformed, {"extra_members": {"challenge": 1}}, NEITHER),
+    Case("origin is a list", no.ClientDataMalformed, {"extra_members": {"origin": ["https://example.org"]}}, NEITHER),
+    Case("token binding is null", no.ClientDataMalformed, {"extra_members": {"tokenBinding": None}}),
+    Case(
+        "token binding whose id is a number",
+        no.ClientDataMalformed,
+        {"extra_members": {"tokenBinding": {"status": "present", "id": 1}}},
+    ),
+    Case("client data empty", no.ClientDataMalformed, {"edit_client_data": lambda raw: b""}, NEITHER),
+    Case("client data is an empty object", no.ClientDataMalformed, {"edit_client_data": lambda raw: b"{}"}, NEITHER),
     # client data: what is not ours
     Case("another type", no.CeremonyTypeMismatch, {"type": "payment.get"}, NEITHER),
+    Case("type empty", no.CeremonyTypeMismatch, edit_type(b""), NEITHER),
+    Case("type of neither ceremony", no.CeremonyTypeMismatch, edit_type(b"webauthn"), NEITHER),
     Case("type in capitals", no.CeremonyTypeMismatch, {"type": "WEBAUTHN.GET"}, NEITHER),
     Case("another challenge", no.ChallengeMismatch, {"challenge": bytes(32)}, NEITHER),
     Case("empty challenge", no.ChallengeMismatch, {"challenge": b""}, NEITHER),
     Case("longer challenge", no.ChallengeMismatch, {"challenge": CHALLENGE + b"\0"}, NEITHER),
+    Case("origin empty", no.OriginMalformed, {"origin": ""}, NEITHER),
     Case("another origin", no.OriginNotAllowed, {"origin": "https://example.net"}, NEITHER),
     Case("subdomain", no.OriginNotAllowed, {"origin": "https://evil.example.org"}, F),
     Case("parent domain", no.OriginNotAllowed, {"origin": "https://org"}, NEITHER),
@@ -169,6 +212,13 @@ SHARED = (
     Case("cut off", no.AuthenticatorDataMalformed, {"edit_authenticator_data": lambda raw: raw[:36]}, NEITHER),
     Case("empty", no.AuthenticatorDataMalformed, {"edit_authenticator_data": lambda raw: b""}, NEITHER),
     Case("bytes after the data", no.AuthenticatorDataMalformed, {"trailing": b"\0"}, NEITHER),
+    Case("AT without a credential", no.AuthenticatorDataMalformed, {"at": False, "reserved_flags": 0x40}, NEITHER),
+    Case(
+        "AT and ED without anything",
+        no.AuthenticatorDataMalformed,
+        {"at": False, "ed": True, "reserved_flags": 0x40},
+        NEITHER,
+    ),
     Case("extensions without ED", no.AuthenticatorDataMalformed, {"extensions": {"a": 1}, "ed": False}, NEITHER),
     Case("ED without extensions", no.AuthenticatorDataMalformed, {"ed": True}, NEITHER),
     Case("extensions are a number", no.AuthenticatorDataMalformed, {"extensions": 1}, BOTH),
@@ -193,6 +243,13 @@ REGISTRATIONS = (
         {"at": False, "attestation": "packed-self"},
         NEITHER,
     ),
+    Case("credential without AT", no.AuthenticatorDataMalformed, edit_data(32, lambda flags: flags & ~0x40), NEITHER),
+    Case("credential id longer than the data", no.AuthenticatorDataMalformed, edit_data(53, lambda size: 3), NEITHER),
+    Case("credential id shorter than it says", no.AuthenticatorDataMalformed, edit_data(54, lambda size: size + 1)),
+    Case("credential id longer than it says", no.CborMalformed, edit_data(54, lambda size: size - 1)),
+    Case("aaguid cut off", no.AuthenticatorDataMalformed, {"edit_authenticator_data": lambda raw: raw[:45]}, NEITHER),
+    Case("key missing", no.CborMalformed, {"public_key": b""}, NEITHER),
+    Case("key cut off", no.CborMalformed, {"edit_authenticator_data": lambda raw: raw[:-1]}, F),
     Case("credential id too long", no.AuthenticatorDataMalformed, {"credential_id": bytes(1024)}, BOTH),
     Case("credential id empty", no.AuthenticatorDataMalformed, {"credential_id": b""}, F),
     Case(
@@ -227,6 +284,23 @@ REGISTRATIONS = (
         {"edit_attestation_object": edit_map({"x": 1})},
         BOTH,
     ),
+    Case(
+        "object without statement",
+        no.AttestationObjectMalformed,
+        {"edit_attestation_object": edit_map({}, "attStmt")},
+        W,
+    ),
+    Case(
+        "object without data",
+        no.AttestationObjectMalformed,
+        {"edit_attestation_object": edit_map({}, "authData")},
+        NEITHER,
+    ),
+    Case("object empty", no.CborMalformed, {"edit_attestation_object": lambda raw: b""}, NEITHER),
+    Case("object is an empty map", no.AttestationObjectMalformed, {"edit_attestation_object": lambda raw: b"\xa0"}),
+    Case("data is a text", no.AttestationObjectMalformed, {"edit_attestation_object": edit_map({"authData": "x"})}),
+    Case("data is a map", no.AttestationObjectMalformed, {"edit_attestation_object": edit_map({"authData": {}})}),
+    Case("statement is null", no.AttestationObjectMalformed, {"edit_statement": lambda _: None}),
     Case("format is a number", no.AttestationObjectMalformed, {"edit_attestation_object": edit_map({"fmt": 1})}),
     Case("statement is an array", no.AttestationObjectMalformed, {"edit_statement": lambda _: []}),
     Case("statement with a number for a key", no.AttestationObjectMalformed, {"edit_statement": lambda _: {1: 1}}),
@@ -282,7 +356,50 @@ REGISTRATIONS = (
         no.AttestationSignatureInvalid,
         {"attestation": "packed-self", "sign_with": OTHER_KEY},
     ),
+    Case(
+        "self: empty",
+        no.AttestationStatementMalformed,
+        {"attestation": "packed-self", "edit_statement": lambda _: {}},
+    ),
+    Case(
+        "self: no algorithm",
+        no.AttestationStatementMalformed,
+        {"attestation": "packed-self", "edit_statement": edit_statement({}, "alg")},
+    ),
+    Case(
+        "self: empty signature",
+        no.AttestationSignatureInvalid,
+        {"attestation": "packed-self", "edit_signature": lambda der: b""},
+    ),
+    Case(
+        "self: passed off as another format",
+        no.AttestationStatementMalformed,
+        {"attestation": "packed-self", "fmt": "fido-u2f"},
+    ),
     # attestation: packed by the maker
+    Case(
+        "x5c: is bytes",
+        no.AttestationStatementMalformed,
+        {"attestation": "packed-x5c", "edit_statement": edit_statement({"x5c": b"x"})},
+    ),
+    Case(
+        "x5c: signed by the credential instead",
+        no.AttestationSignatureInvalid,
+        {"attestation": "packed-self", "edit_statement": edit_statement({"x5c": [maker().der]})},
+    ),
+    Case(
+        "x5c: root first",
+        no.AttestationSignatureInvalid,
+        certified(
+            CertificateFaults(with_root=True),
+            edit_statement=lambda members: members | {"x5c": members["x5c"][::-1]},
+        ),
+    ),
+    Case(
+        "x5c: leaf twice",
+        no.TrustPathInvalid,
+        certified(CertificateFaults(), edit_statement=lambda members: members | {"x5c": members["x5c"] * 2}),
+    ),
     Case(
         "x5c: empty",
         no.AttestationStatementMalformed,
@@ -382,6 +499,9 @@ ASSERTIONS = (
     Case("signed by another key", no.SignatureInvalid, {"sign_with": OTHER_KEY}, NEITHER),
     Case("pss without salt", no.SignatureInvalid, {"salt_length": 0}, BOTH, algorithm=-37),
     Case("pss with a longer salt", no.SignatureInvalid, {"salt_length": 64}, BOTH, algorithm=-37),
+    Case("signed over other client data", no.SignatureInvalid, {"sign_over": lambda raw: raw[:-32] + bytes(32)}),
+    Case("signed over other data", no.SignatureInvalid, {"sign_over": lambda raw: bytes(37) + raw[-32:]}),
+    Case("signed over the client data alone", no.SignatureInvalid, {"sign_over": lambda raw: raw[-32:]}),
     Case("counter went down", no.SignCountDecreased, {"sign_count": 4}, F, stored={"sign_count": 5}),
     Case("counter stood still", no.SignCountDecreased, {"sign_count": 5}, F, stored={"sign_count": 5}),
     Case("counter went back to zero", no.SignCountDecreased, {"sign_count": 0}, F, stored={"sign_count": 5}),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import webauthn
+from cryptography.hazmat.primitives.serialization import Encoding
 from fido2.server import Fido2Server
 from fido2.webauthn import (
     AttestedCredentialData,
@@ -16,11 +17,17 @@ from fido2.webauthn import (
     RegistrationResponse,
 )
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.structs import AttestationFormat
 
 from narthex.webauthn.authentication import StoredCredential
+from tests.support.authenticator import maker
 from tests.webauthn.ceremony import CHALLENGE, ORIGIN, RP_ID
 
 Json = dict[str, Any]
+
+# It has roots of its own for these, and asks for none where it is given none.
+_ROOTED = (AttestationFormat.APPLE, AttestationFormat.ANDROID_SAFETYNET)
+_ROOT = maker().certificate.public_bytes(Encoding.PEM)
 
 
 def py_webauthn_registers(message: Json) -> None:
@@ -30,6 +37,7 @@ def py_webauthn_registers(message: Json) -> None:
         expected_rp_id=RP_ID,
         expected_origin=ORIGIN,
         supported_pub_key_algs=list(COSEAlgorithmIdentifier),
+        pem_root_certs_bytes_by_fmt={fmt: [_ROOT] for fmt in _ROOTED},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def test_all_accept_an_honest_registration(algorithm: int, attestation: str) -> 
     message = authenticator.register(creation_options(), origin=ORIGIN)
     assert verify_creation(registration_response(message)).alg == algorithm
     assert accepts(py_webauthn_registers, message) == (algorithm not in UNKNOWN_TO_PY_WEBAUTHN)
+    assert accepts(fido2_registers, message)
+
+
+@pytest.mark.parametrize("attestation", ["fido-u2f", "apple", "android-safetynet"])
+def test_all_accept_an_honest_statement(attestation: str) -> None:
+    now = datetime.now(UTC)
+    message = SoftwareAuthenticator(seed=3, attestation=attestation).register(creation_options(), origin=ORIGIN)
+    assert verify_creation(registration_response(message), now=now).attestation.format == attestation
+    assert accepts(py_webauthn_registers, message)
     assert accepts(fido2_registers, message)
 
 

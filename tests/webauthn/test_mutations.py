@@ -14,7 +14,7 @@ from narthex.base.errors import Refusal
 from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
 from narthex.webauthn.registration import VerifiedRegistration
 from tests.support.authenticator import ALGORITHMS, CertificateFaults, maker
-from tests.webauthn.ceremony import Registered, registered, respond, verify_creation, verify_request
+from tests.webauthn.ceremony import NOW, Registered, registered, respond, verify_creation, verify_request
 
 EXTENSIONS = {"credProtect": 2, "a": b"bytes"}
 
@@ -26,6 +26,7 @@ def honest_registration(attestation: str, algorithm: int) -> RegistrationRespons
         algorithm=algorithm,
         extensions=EXTENSIONS,
         certificate=CertificateFaults(with_root=True),
+        making={"made_at": NOW} if attestation == "android-safetynet" else {},
     )
 
 
@@ -79,12 +80,14 @@ def test_a_spoilt_assertion_is_refused(algorithm: int, data: st.DataObject) -> N
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(["packed-self", "packed-x5c"]), st.sampled_from(ALGORITHMS), st.data())
+@given(
+    st.sampled_from(["packed-self", "packed-x5c", "apple", "android-safetynet"]), st.sampled_from(ALGORITHMS), st.data()
+)
 def test_a_spoilt_attested_registration_is_refused(attestation: str, algorithm: int, data: st.DataObject) -> None:
     """Where an anchored certificate, or the key itself, signed: everything is signed or judged."""
     honest = honest_registration(attestation, algorithm)
     expected: dict[str, Any] = {}
-    if attestation == "packed-x5c":
+    if attestation != "packed-self":
         expected = {"anchors": (maker().der,), "trust_required": True}
     accepted = verify_creation(honest, **expected)
     name = data.draw(st.sampled_from(["client_data_json", "attestation_object"]))
@@ -100,7 +103,7 @@ def test_a_spoilt_attested_registration_is_refused(attestation: str, algorithm: 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(["none", "packed-self", "packed-x5c"]), st.data())
+@given(st.sampled_from(["none", "packed-self", "packed-x5c", "fido-u2f", "apple", "android-safetynet"]), st.data())
 def test_a_spoilt_registration_is_accepted_or_refused(attestation: str, data: st.DataObject) -> None:
     """Without attestation nothing is signed; what remains is that nothing else than a refusal comes out."""
     honest = honest_registration(attestation, -7)

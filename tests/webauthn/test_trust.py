@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha1
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from narthex.base.errors import Refusal
 from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid
-from narthex.webauthn.trust import MAX_PATH_CERTIFICATES, Trust, TrustVerdict, parse_certificate, verify_trust_path
-from tests.support.authenticator import make_certificate, name_of, rsa_key
+from narthex.webauthn.trust import (
+    MAX_PATH_CERTIFICATES,
+    Trust,
+    TrustVerdict,
+    key_identifier,
+    parse_certificate,
+    verify_trust_path,
+)
+from tests.support.authenticator import ALGORITHMS, make_certificate, make_key_pair, name_of, rsa_key
 from tests.webauthn.ceremony import NOW
 
 ANCHORED, UNANCHORED, UNCERTAIN = TrustVerdict.ANCHORED, TrustVerdict.UNANCHORED, TrustVerdict.UNCERTAIN
@@ -227,6 +235,21 @@ def test_a_signature_that_leaves_bits_unused_is_malformed() -> None:
     for unused in range(1, 8):
         with pytest.raises(CertificateMalformed):
             parse_certificate(whole + bytes([unused]) + signature[:-1] + b"\0")
+
+
+@pytest.mark.parametrize("key", [LEAF.key, rsa_key()], ids=["ec", "rsa"])
+def test_a_key_identifier_is_sha_1_of_the_bits_of_the_key(key: Any) -> None:
+    certificate = Issuer("leaf", by=ROOT, ca=False, key=key)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    bits = spki[-65:] if key is LEAF.key else key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    assert spki.endswith(b"\0" + bits)
+    assert key_identifier(certificate.der) == sha1(bits).digest()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_key_has_an_identifier_of_twenty_bytes(algorithm: int) -> None:
+    certificate = Issuer("leaf", by=ROOT, ca=False, key=make_key_pair(algorithm).private)
+    assert len(key_identifier(certificate.der)) == 20
 
 
 @given(st.binary(max_size=100))

@@ -231,6 +231,34 @@ class AttestationCertificateInvalid(Rejected):
     advice = "ask the maker of the authenticator, or ask for attestation `none`"
 
 
+class AttestationKeyMismatch(Rejected):
+    """The attestation vouches for another key than the credential has."""
+
+    code, spec = "attestation-key-mismatch", "WebAuthn L3 #sctn-apple-anonymous-attestation"
+    advice = _PASS_ON
+
+
+class AttestationNonceMismatch(Rejected):
+    """The attestation vouches for other authenticator data, or was made in another ceremony."""
+
+    code, spec = "attestation-nonce-mismatch", "WebAuthn L3 #sctn-apple-anonymous-attestation"
+    advice = _PASS_ON
+
+
+class AttestationTimeInvalid(Rejected):
+    """The attestation was not made at the time of the ceremony."""
+
+    code, spec = "attestation-time-invalid", "WebAuthn L3 #sctn-android-safetynet-attestation"
+    advice = "begin again, and have the operator check the server's clock"
+
+
+class DeviceNotSound(Rejected):
+    """The attestation says that the device fails the compatibility tests of its platform."""
+
+    code, spec = "device-not-sound", "WebAuthn L1 #android-safetynet-attestation"
+    advice = "use another device: its system was altered, or was never certified"
+
+
 class AaguidMismatch(Rejected):
     """The attestation certificate was issued for another authenticator model."""
 

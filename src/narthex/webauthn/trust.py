@@ -107,6 +107,18 @@ def parse_certificate(der: bytes) -> Certificate:
         raise CertificateMalformed("certificate cannot be read") from e
 
 
+def key_identifier(der: bytes) -> bytes:
+    """The 20 bytes by which metadata names a U2F model: SHA-1 of the bits of the certificate's public key.
+
+    RFC 5280 section 4.2.1.2, method 1; FIDO MDS v3, attestationCertificateKeyIdentifiers. It is computed, because the
+    certificate's own extension may hold anything. A name, not a proof: SHA-1 is enough for a lookup.
+
+    Raises:
+        CertificateMalformed.
+    """
+    return x509.SubjectKeyIdentifier.from_public_key(parse_certificate(der).parsed.public_key()).digest
+
+
 def verify_trust_path(path: Sequence[bytes], *, anchors: Collection[bytes], now: datetime) -> Trust:
     """Judge a trust path.
 

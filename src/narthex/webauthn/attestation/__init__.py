@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from narthex.webauthn.attestation.android_safetynet import verify_android_safetynet
+from narthex.webauthn.attestation.apple import verify_apple
+from narthex.webauthn.attestation.fido_u2f import verify_fido_u2f
 from narthex.webauthn.attestation.none import verify_none
 from narthex.webauthn.attestation.packed import verify_packed
 from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, Verifier
@@ -19,6 +22,9 @@ __all__ = ["FORMATS", "Attestation", "AttestationType", "Evidence", "Verifier", 
 FORMATS: dict[str, Verifier] = {
     "none": verify_none,
     "packed": verify_packed,
+    "fido-u2f": verify_fido_u2f,
+    "apple": verify_apple,
+    "android-safetynet": verify_android_safetynet,
 }
 
 
