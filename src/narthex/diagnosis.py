@@ -13,6 +13,7 @@ from narthex.adapters.sql import migrate, open_store
 from narthex.adapters.system import SystemClock
 from narthex.base.errors import Refusal
 from narthex.settings import Settings, is_local
+from narthex.usecases.metadata import MetadataCatalog
 
 _RELEASED_AT = datetime(2026, 11, 21, tzinfo=UTC)
 _SHORTEST_MANAGEMENT_KEY = 24
@@ -50,6 +51,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("migrations", current, f"at {revision}" if current else f"at {revision}: run `narthex migrate`")
     if current:
         yield await _keys(settings)
+        yield await _metadata(settings)
 
 
 async def _keys(settings: Settings) -> Finding:
@@ -71,6 +73,32 @@ async def _keys(settings: Settings) -> Finding:
         return Finding("master key", False, refusal.message)
     finally:
         await store.close()
+
+
+async def _metadata(settings: Settings) -> Finding:
+    if settings.metadata is None:
+        return Finding("FIDO metadata", True, "off: no authenticator proves its model")
+    store = await open_store(settings.database_url, pool_size=1)
+    try:
+        kept, now = await store.find_metadata(), SystemClock().now()
+        catalog = MetadataCatalog(house.metadata_signer(settings))
+        await catalog.refresh(store, now=now)
+    except Refusal as refusal:
+        return Finding("FIDO metadata", False, f"is not used: {refusal.message}", fatal=False)
+    finally:
+        await store.close()
+    current = catalog.current
+    if not current.number:
+        words = (
+            f"none yet: {kept.problem}"
+            if kept.problem
+            else "none yet: the server gets it, or `narthex metadata update`"
+        )
+        return Finding("FIDO metadata", False, words, fatal=False)
+    if current.is_stale(now):
+        words = f"number {current.number} is out of date since {current.next_update}: {kept.problem or 'get newer'}"
+        return Finding("FIDO metadata", False, words, fatal=False)
+    return Finding("FIDO metadata", True, f"number {current.number}, {len(current.entries)} models")
 
 
 def _master_key_file(settings: Settings) -> Finding:

@@ -8,6 +8,7 @@ that leads anywhere, and nothing is attested.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -37,6 +38,9 @@ class MetadataCatalog:
 
     signer: MetadataSigner
     current: Metadata = NO_METADATA
+    readable: bool = True
+    """Whether what was last seen to be kept verifies; what does not is judged by not."""
+    _seen: tuple[int, datetime | None] = (0, None)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def refresh(self, root: RootStore, *, now: datetime) -> bool:
@@ -44,14 +48,16 @@ class MetadataCatalog:
 
         Raises:
             the refusals of `verify_metadata`: what is kept does not verify, as when the signer was changed. What was
-            judged by before then stays.
+            judged by before then stays. It is told once, not at every look.
         """
         async with self._reading:
             kept = await root.find_metadata()
-            if kept.number == self.current.number:
+            if self._seen == (kept.number, kept.kept_at):
                 return False
             blob = await root.read_metadata()
+            self._seen, self.readable = (kept.number, kept.kept_at), False
             self.current = NO_METADATA if blob is None else await self.verify(blob, now=now)
+            self.readable = True
             return True
 
     async def verify(self, blob: bytes, *, now: datetime, crls: tuple[bytes, ...] = ()) -> Metadata:
@@ -86,9 +92,17 @@ async def update_metadata(
     except Refusal as refusal:
         await root.note_metadata_failure(refusal.message)
         raise
-    kept = await root.keep_metadata(number=metadata.number, blob=fetched.blob, at=now, replace=replace)
+    # A lower number is no going back where what is kept was signed by somebody whom we do not believe.
+    worthless = not await _is_readable(root, catalog, now=now)
+    kept = await root.keep_metadata(number=metadata.number, blob=fetched.blob, at=now, replace=replace or worthless)
     await catalog.refresh(root, now=now)
     return Update(metadata, kept, fetched.problems)
+
+
+async def _is_readable(root: RootStore, catalog: MetadataCatalog, *, now: datetime) -> bool:
+    with contextlib.suppress(Refusal):
+        await catalog.refresh(root, now=now)
+    return catalog.readable
 
 
 async def update_when_due(
