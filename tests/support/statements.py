@@ -32,6 +32,9 @@ from tests.support.authenticator import (
     name_of,
     rsa_key,
 )
+from tests.support.statements_android_key import make_android_key
+from tests.support.statements_compound import make_compound
+from tests.support.statements_tpm import make_tpm
 
 Statement = dict[str, Any]
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
@@ -217,5 +220,8 @@ MAKERS: dict[str, Callable[..., Statement]] = {
     "apple": make_apple,
     "fido-u2f": make_u2f,
     "android-safetynet": make_safetynet,
+    "android-key": make_android_key,
+    "tpm": make_tpm,
+    "compound": make_compound,
 }
 """Format → maker of its statement."""

@@ -26,7 +26,7 @@ from tests.webauthn.ceremony import CHALLENGE, ORIGIN, RP_ID
 Json = dict[str, Any]
 
 # It has roots of its own for these, and asks for none where it is given none.
-_ROOTED = (AttestationFormat.APPLE, AttestationFormat.ANDROID_SAFETYNET)
+_ROOTED = (AttestationFormat.APPLE, AttestationFormat.ANDROID_SAFETYNET, AttestationFormat.ANDROID_KEY)
 _ROOT = maker().certificate.public_bytes(Encoding.PEM)
 
 

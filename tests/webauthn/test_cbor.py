@@ -110,6 +110,13 @@ def test_the_number_of_items_is_bounded(fits: Any, one_more: Any) -> None:
         cbor.decode(cbor2.dumps(one_more))
 
 
+def test_a_caller_may_expect_more_levels() -> None:
+    raw = bytes.fromhex(BAD["five levels"])
+    assert cbor.decode(raw, max_depth=5) == [[[[[0]]]]]
+    with pytest.raises(CborMalformed, match="nested too deeply"):
+        cbor.decode(b"\x81" + raw, max_depth=5)
+
+
 SCALARS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.binary(), st.text(), st.booleans(), st.none(), st.floats())
 KEYS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.text())
 

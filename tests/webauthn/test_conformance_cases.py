@@ -102,7 +102,10 @@ async def test_an_assertion_with_a_spoilt_member_is_refused(busy: Ceremonies, pl
     check(await busy.application.public("/signin/complete", body), place, fault)
 
 
-@pytest.mark.parametrize("attestation", ["packed-self", "packed-x5c", "fido-u2f", "apple", "android-safetynet"])
+@pytest.mark.parametrize(
+    "attestation",
+    ["packed-self", "packed-x5c", "tpm", "android-key", "fido-u2f", "apple", "android-safetynet", "compound"],
+)
 async def test_every_format_registers_through_the_front_door(house_clock: Any, attestation: str) -> None:
     """Attestation that nobody asked for is checked all the same."""
     ceremonies, now = house_clock

@@ -4,9 +4,9 @@ CTAP2 has a canonical form (CTAP 2.1 #ctap2-canonical-cbor-encoding-form). ``cbo
 tags, trailing bytes and any key type, and it cannot say where an item ends. So a small walker goes over the heads
 first: it finds the end and refuses what the canonical form forbids, before anything is built.
 
-Refused: indefinite lengths, tags, truncated items, nesting deeper than four, more than a thousand items, keys that
-are neither integer nor text, duplicate keys, ``undefined`` and unassigned simple values, text that is not UTF-8,
-bytes after the item.
+Refused: indefinite lengths, tags, truncated items, nesting deeper than four (unless the caller expects more), more
+than a thousand items, keys that are neither integer nor text, duplicate keys, ``undefined`` and unassigned simple
+values, text that is not UTF-8, bytes after the item.
 Tolerated, because real authenticators do it and the meaning is the same: unsorted keys and heads that are not the
 shortest (docs/divergences.md).
 """
@@ -30,7 +30,7 @@ _FALSE, _TRUE, _NULL = 20, 21, 22
 _FLOATS = frozenset({25, 26, 27})
 
 
-def decode(raw: bytes) -> object:
+def decode(raw: bytes, *, max_depth: int = MAX_DEPTH) -> object:
     """Decode exactly one item.
 
     Raises:
@@ -39,31 +39,31 @@ def decode(raw: bytes) -> object:
     >>> decode(bytes.fromhex("a1616101"))
     {'a': 1}
     """
-    item, rest = decode_first(raw)
+    item, rest = decode_first(raw, max_depth=max_depth)
     if rest:
         raise CborMalformed(f"{len(rest)} bytes follow the CBOR item")
     return item
 
 
-def decode_first(raw: bytes) -> tuple[object, bytes]:
+def decode_first(raw: bytes, *, max_depth: int = MAX_DEPTH) -> tuple[object, bytes]:
     """Decode the first item and give back the bytes after it.
 
     Raises:
         CborMalformed: the bytes do not begin with an item in CTAP2 form.
     """
-    end = length_of_first(raw)
+    end = length_of_first(raw, max_depth=max_depth)
     try:
-        item = cbor2.loads(raw[:end], max_depth=MAX_DEPTH + 1, allow_indefinite=False, allow_duplicate_keys=False)
+        item = cbor2.loads(raw[:end], max_depth=max_depth + 1, allow_indefinite=False, allow_duplicate_keys=False)
     except (cbor2.CBORError, ValueError) as e:
         raise CborMalformed("CBOR item has a duplicate key, or text that is not UTF-8") from e
     return item, raw[end:]
 
 
-def length_of_first(raw: bytes) -> int:
+def length_of_first(raw: bytes, *, max_depth: int = MAX_DEPTH) -> int:
     """Find where the first item ends, in bytes from the start."""
     if len(raw) > MAX_SIZE_BYTES:
         raise CborMalformed(f"CBOR is larger than {MAX_SIZE_BYTES} bytes")
-    return _Walk(raw).end_of_item(0, MAX_DEPTH)
+    return _Walk(raw).end_of_item(0, max_depth)
 
 
 class _Walk:
@@ -87,7 +87,7 @@ class _Walk:
                 raise CborMalformed("CBOR string is cut off")
             return at + argument
         if not depth_left:
-            raise CborMalformed(f"CBOR is nested deeper than {MAX_DEPTH} levels")
+            raise CborMalformed("CBOR is nested too deeply")
         # A count is not trusted: each turn meets at least one item or refuses, so the loop ends with what is left.
         for _ in range(argument):
             if major == _MAP:

@@ -38,6 +38,9 @@ _UNDERSTOOD = frozenset(
         ExtensionOID.KEY_USAGE,
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        # Nobody here asks for a policy, so any will do (RFC 5280 section 6.1.1, any-policy); what a policy adds is a
+        # notice to be shown. The certificates of TPMs have it, critical.
+        ExtensionOID.CERTIFICATE_POLICIES,
     }
 )
 # Beyond the spec: SHA-1 and MD5 signatures prove nothing any more. Edwards curves have no separate hash (None).

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from narthex.webauthn.attestation.android_key import verify_android_key
 from narthex.webauthn.attestation.android_safetynet import verify_android_safetynet
 from narthex.webauthn.attestation.apple import verify_apple
+from narthex.webauthn.attestation.compound import compound_of
 from narthex.webauthn.attestation.fido_u2f import verify_fido_u2f
 from narthex.webauthn.attestation.none import verify_none
 from narthex.webauthn.attestation.packed import verify_packed
 from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, Verifier
-from narthex.webauthn.attestation_object import AttestationObject
+from narthex.webauthn.attestation.tpm import verify_tpm
+from narthex.webauthn.attestation_object import COMPOUND, AttestationObject
 from narthex.webauthn.errors import AttestationFormatUnsupported, quoted
 
 __all__ = ["FORMATS", "Attestation", "AttestationType", "Evidence", "Verifier", "verify_attestation"]
@@ -22,10 +25,13 @@ __all__ = ["FORMATS", "Attestation", "AttestationType", "Evidence", "Verifier", 
 FORMATS: dict[str, Verifier] = {
     "none": verify_none,
     "packed": verify_packed,
+    "tpm": verify_tpm,
+    "android-key": verify_android_key,
     "fido-u2f": verify_fido_u2f,
     "apple": verify_apple,
     "android-safetynet": verify_android_safetynet,
 }
+FORMATS[COMPOUND] = compound_of(FORMATS)
 
 
 def verify_attestation(attestation_object: AttestationObject, client_data_hash: bytes, *, now: datetime) -> Attestation:
