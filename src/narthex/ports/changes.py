@@ -181,6 +181,7 @@ class NoteOrigin(msgspec.Struct, frozen=True):
     origin: str
     rp_id: str
     seen_at: datetime
+    """What is kept of it is exact to a second, and never goes back."""
 
 
 class ForgetOrigins(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -29,7 +30,7 @@ def to_us(instant: datetime) -> int:
 
 
 def from_us(kept: int) -> datetime:
-    return EPOCH + timedelta(microseconds=kept)
+    return EPOCH + timedelta(0, 0, kept)  # by place: the name would cost a quarter of it
 
 
 def to_us_or_none(instant: datetime | None) -> int | None:
@@ -48,6 +49,7 @@ def to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+@lru_cache(maxsize=256)  # Transports, hints and scopes: the same few, read at every sign-in.
 def list_from_json(kept: str) -> tuple[str, ...]:
     return _LIST.decode(kept)
 
@@ -69,7 +71,7 @@ def hex_list_from_json(kept: str) -> tuple[bytes, ...]:
     >>> hex_list_from_json(hex_list_to_json((b"\\x01", b"")))
     (b'\\x01', b'')
     """
-    return () if kept == "[]" else tuple(bytes.fromhex(value) for value in _LIST.decode(kept))
+    return () if kept == "[]" else tuple(bytes.fromhex(value) for value in list_from_json(kept))
 
 
 def extensions_from_json(kept: str) -> CredentialExtensions:
