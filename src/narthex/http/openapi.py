@@ -50,7 +50,7 @@ class Documented:
 def openapi_document(documented: Documented) -> dict[str, Any]:
     """Describe every endpoint that is not the operator's alone."""
     specs = [spec for spec in documented.specs if spec.in_document]
-    shapes = {shape for spec in specs for shape in (spec.query, spec.body, _item(spec.answer)) if _is_struct(shape)}
+    shapes = {shape for spec in specs for shape in (spec.query, spec.body, item_of(spec.answer)) if _is_struct(shape)}
     ordered = sorted(shapes, key=lambda shape: str(shape))
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in {shape for spec in specs for shape in (spec.query, spec.body) if shape is not None}:
@@ -123,10 +123,10 @@ def _operation(spec: RouteSpec, query: Mapping[str, Any] | None) -> dict[str, An
 def _success(spec: RouteSpec) -> dict[str, Any]:
     if spec.answer is None:
         return {"description": "Done; the body is empty."}
-    if not _is_struct(_item(spec.answer)):
+    if not _is_struct(item_of(spec.answer)):
         return {"description": "The document or page."}
-    schema: dict[str, Any] = _ref(_item(spec.answer))
-    if spec.answer is not _item(spec.answer):
+    schema: dict[str, Any] = _ref(item_of(spec.answer))
+    if spec.answer is not item_of(spec.answer):
         schema = {"type": "array", "items": schema}
     return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
 
@@ -160,7 +160,16 @@ def _ref(shape: type[Any]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{shape.__name__}"}
 
 
-def _item(answer: Any) -> Any:
+def query_schema(document: Mapping[str, Any], spec: RouteSpec) -> dict[str, Any]:
+    """What the document says of an operation's query, in the form of an object."""
+    parameters = document["paths"][spec.path][spec.method.lower()]["parameters"]
+    return {
+        "properties": {each["name"]: each["schema"] for each in parameters},
+        "required": [each["name"] for each in parameters if each["required"]],
+    }
+
+
+def item_of(answer: Any) -> Any:
     """What a list is of; anything else is itself."""
     return get_args(answer)[0] if get_origin(answer) is list else answer
 

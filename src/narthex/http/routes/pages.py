@@ -11,13 +11,14 @@ from html import escape
 from importlib.resources import files
 from inspect import cleandoc
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
 from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.environment import AnonymousCall, Page
-from narthex.http.openapi import Documented, openapi_document
+from narthex.http.openapi import Documented, item_of, openapi_document, query_schema
 from narthex.http.problems import sentence, status_of, wire_code
 from narthex.http.routing import RouteSpec, route, spec_of
 
@@ -155,12 +156,13 @@ def _reference(documented: Documented, document: dict[str, Any]) -> str:
         "affiliated with Bitwarden. Member names are matched in any case, numbers are taken where texts are wanted, "
         "unknown members are ignored. For machines: <a href='/openapi.json'>OpenAPI 3.1</a>. "
         f"When something is refused: <a href='/errors'>errors</a>.</p><nav><ul>{contents}</ul></nav>"
-        + "".join(_endpoint(spec, document["components"]["schemas"], documented.public_url) for spec in shown)
+        + "".join(_endpoint(spec, document, documented.public_url) for spec in shown)
         + f"<section><h2>Without a key</h2><table>{rows}</table></section>"
     )
 
 
-def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> str:
+def _endpoint(spec: RouteSpec, document: Mapping[str, Any], public_url: str) -> str:
+    schemas: Mapping[str, Any] = document["components"]["schemas"]
     key = "public" if spec.access is Access.PUBLIC_KEY else "secret"
     scope = "whatever its scopes" if spec.scope is ANY_SCOPE else f"with the scope <code>{spec.scope}</code>"
     parts = [
@@ -168,6 +170,11 @@ def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> s
         f"<p>{_prose(_summary(spec))}</p>",
         f"<p>Header <code>{spec.access.value}</code>, the application's {key} key {scope}.</p>",
     ]
+    if spec.query is not None:
+        schema = query_schema(document, spec)
+        query = urlencode(msgspec.json.decode(_example(schema)))
+        command = f"curl '{public_url}{spec.path}?{query}' \\\n  -H '{spec.access.value}: yourapp:{key}:…'"
+        parts.append(f"<h3>Query</h3>{_members(schema)}<pre>{escape(command)}</pre>")
     if spec.body is not None:
         schema = schemas[spec.body.__name__]
         command = (
@@ -176,14 +183,17 @@ def _endpoint(spec: RouteSpec, schemas: Mapping[str, Any], public_url: str) -> s
         )
         parts.append(
             f"<h3>Request</h3><p>At most {spec.most_body_bytes:,} bytes.</p>"
-            f"{_members(schema)}<pre>{escape(command)}</pre>"
+            f"{_members(schema)}{_nested(schema, schemas)}<pre>{escape(command)}</pre>"
         )
     if spec.answer is not None:
-        schema = schemas[spec.answer.__name__]
-        answer = msgspec.json.format(_example(schema), indent=2)
         # Every member of an answer is always there.
-        members = _members({**schema, "required": []})
-        parts.append(f"<h3>Answer {spec.status}</h3>{members}<pre>{escape(answer)}</pre>")
+        schema = {**schemas[item_of(spec.answer).__name__], "required": []}
+        is_list = spec.answer is not item_of(spec.answer)
+        example = f"[{_example(schema)}]" if is_list else _example(schema)
+        parts.append(
+            f"<h3>Answer {spec.status}</h3>{'<p>A list of</p>' if is_list else ''}{_members(schema)}"
+            f"{_nested(schema, schemas)}<pre>{escape(msgspec.json.format(example, indent=2))}</pre>"
+        )
     return "".join(parts) + "</section>"
 
 
@@ -195,6 +205,17 @@ def _members(schema: Mapping[str, Any]) -> str:
         for name, member in schema["properties"].items()
     )
     return f"<div class='wide'><table><tr><th>Member</th><th>Type</th><th></th></tr>{rows}</table></div>"
+
+
+def _nested(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    """The members of those members that are objects of a shape of their own."""
+    parts = []
+    for name, member in schema["properties"].items():
+        for kind in member.get("anyOf", (member,)):
+            if "$ref" in kind:
+                inner = schemas[kind["$ref"].rpartition("/")[2]]
+                parts.append(f"<h4><code>{escape(name)}</code></h4>{_members({**inner, 'required': []})}")
+    return "".join(parts)
 
 
 def _example(schema: Mapping[str, Any]) -> str:

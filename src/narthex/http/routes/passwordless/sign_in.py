@@ -132,7 +132,18 @@ class VerifiedAnswer(Answer):
         str, told("`passkey_signin`, `passkey_register`, `generated_signin` or `magic_link`.", "passkey_signin")
     ]
     assurance: Annotated[
-        AssuranceRecord | None, told("How surely it is the user; null for a token of an older server.")
+        AssuranceRecord | None,
+        told(
+            "How surely it is the user; null for a token of an older server.",
+            {
+                "method": "passkey",
+                "aal": 2,
+                "acr": "phr",
+                "amr": ["pop", "user", "mfa"],
+                "userVerified": True,
+                "…": "…",
+            },
+        ),
     ]
 
 
