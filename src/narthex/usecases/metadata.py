@@ -18,6 +18,7 @@ from narthex.ports.records import KeptMetadata
 from narthex.ports.store import RootStore
 from narthex.webauthn.metadata import NO_METADATA, Metadata, verify_metadata
 
+_LONGEST_PROBLEM = 500
 _RETRIED_AFTER = timedelta(minutes=1)
 _RETRIED_AT_LEAST_EVERY = timedelta(hours=6)
 
@@ -90,13 +91,18 @@ async def update_metadata(
         fetched = await source.fetch()
         metadata = await catalog.verify(fetched.blob, now=now, crls=fetched.crls)
     except Refusal as refusal:
-        await root.note_metadata_failure(refusal.message)
+        await root.note_metadata_failure(_told(refusal))
         raise
     # A lower number is no going back where what is kept was signed by somebody whom we do not believe.
     worthless = not await _is_readable(root, catalog, now=now)
     kept = await root.keep_metadata(number=metadata.number, blob=fetched.blob, at=now, replace=replace or worthless)
     await catalog.refresh(root, now=now)
     return Update(metadata, kept, fetched.problems)
+
+
+def _told(refusal: Refusal) -> str:
+    """The reason in a form that every database keeps: it may quote an address or a file name of any kind."""
+    return "".join(character if character.isprintable() else "?" for character in refusal.message)[:_LONGEST_PROBLEM]
 
 
 async def _is_readable(root: RootStore, catalog: MetadataCatalog, *, now: datetime) -> bool:
