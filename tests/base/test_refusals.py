@@ -16,6 +16,7 @@ from narthex.http.problems import STATUS, status_of, wire_code
 from narthex.http.routes.pages import rendered
 
 SHARED_CODES = {
+    "attestation-not-supported-on-plan": "400 at registration, 403 at the lists of models: the compatible API",
     "forbidden": "the family's own code: a key without the scope",
     "invalid-token": "not one of ours; a key that we do not hold is one way",
 }
@@ -29,6 +30,7 @@ STOP_THE_START = {
     "MasterKeyDiffers",
     "MasterKeyMissing",
     "MasterKeyUnusable",
+    "MetadataRootUnusable",
     "SchemaOutdated",
     "SettingRefused",
 }

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -33,11 +34,13 @@ from tests.support.application import (
     problem_of,
 )
 from tests.support.authenticator import Json
+from tests.support.metadata import MetadataMaker
 
 pytestmark = pytest.mark.anyio
 
 SNAPSHOT = Path(__file__).with_name("endpoint_matrix.txt")
 UNKNOWN = "0" * 32
+MODEL = bytes.fromhex("2fc0579f811347eab116bb5a8db9202a")
 
 Route = tuple[str, str]
 """Method and path: one path may have several routes, and each answers for itself."""
@@ -76,7 +79,19 @@ async def _signin_generate_token(ceremonies: Ceremonies) -> Json:
     return {"userId": "ann"}
 
 
-async def _create(ceremonies: Ceremonies) -> Json:
+async def _models(ceremonies: Ceremonies) -> Json:
+    return {"aaGuids": [str(UUID(bytes=MODEL))]}
+
+
+async def _anchors(ceremonies: Ceremonies) -> Json:
+    return {"anchors": []}
+
+
+async def _rp_id(ceremonies: Ceremonies) -> Json:
+    return {"rpId": RP_ID}
+
+
+async def _nothing(ceremonies: Ceremonies) -> Json:
     return {}
 
 
@@ -88,9 +103,22 @@ GOOD_BODIES: dict[Route, Prepare] = {
     ("POST", "/signin/complete"): _signin_complete,
     ("POST", "/signin/verify"): _signin_verify,
     ("POST", "/signin/generate-token"): _signin_generate_token,
-    ("POST", "/admin/apps/{app_id}/create"): _create,
+    ("POST", "/authenticators/add"): _models,
+    ("POST", "/authenticators/remove"): _models,
+    ("POST", "/admin/apps/{app_id}/create"): _nothing,
+    ("POST", "/admin/apps/{app_id}/authenticator-policy"): _nothing,
+    ("POST", "/admin/apps/{app_id}/authenticator-policy/report"): _nothing,
+    ("POST", "/admin/apps/{app_id}/trust-anchors"): _anchors,
+    ("POST", "/admin/apps/{app_id}/origins"): _nothing,
+    ("POST", "/admin/apps/{app_id}/origins/lock"): _nothing,
+    ("POST", "/admin/apps/{app_id}/rp-ids/migrate"): _nothing,
+    ("POST", "/admin/apps/{app_id}/rp-ids/answer-for"): _rp_id,
+    ("POST", "/admin/apps/{app_id}/rp-ids/leave"): _rp_id,
 }
 """What the owner would send, so that a refusal in the matrix is about the caller and nothing else."""
+
+GOOD_QUERIES: dict[Route, str] = {("GET", "/authenticators/list"): "?isAllowed=true"}
+MAKES_AN_APPLICATION: Route = ("POST", "/admin/apps/{app_id}/create")
 
 
 class Stage:
@@ -157,15 +185,22 @@ class Stage:
         }
 
     async def ask(self, spec: RouteSpec, headers: dict[str, str]) -> httpx.Response:
-        self.created += 1
-        url = spec.path.format(app_id=f"new{self.created}")
-        body = await GOOD_BODIES[route_of(spec)](self.ceremonies) if spec.body is not None else None
+        route = route_of(spec)
+        self.created += route == MAKES_AN_APPLICATION
+        app_id = f"new{self.created}" if route == MAKES_AN_APPLICATION else "ours"
+        url = spec.path.format(app_id=app_id) + GOOD_QUERIES.get(route, "")
+        body = await GOOD_BODIES[route](self.ceremonies) if spec.body is not None else None
         return await self.house.client.request(spec.method, url, headers=headers, json=body)
 
 
 @pytest.fixture
 async def stage(house: HouseInProcess) -> Stage:
-    stage = Stage(house, await house.create_application("ours"), await house.create_application("theirs"))
+    members = {"allowAttestation": True}
+    stage = Stage(
+        house, await house.create_application("ours", **members), await house.create_application("theirs", **members)
+    )
+    fido = MetadataMaker()
+    await house.load_metadata(fido.blob(fido.entry(aaguid=MODEL)))
     for application in (stage.ours, stage.theirs):
         await Ceremonies(application).register("ann")
     await stage.ceremonies.register("ann")

@@ -87,10 +87,23 @@ async def test_attestation_is_checked_again_when_the_registration_begins(house: 
     refused(await ceremonies.ask_registration(token), 400, "attestation_not_supported_on_plan")
 
 
-@pytest.mark.parametrize("attestation", ["enterprise", "Direct", "other", 5])
+@pytest.mark.parametrize("attestation", ["Enterprise", "Direct", "other", 5])
 async def test_an_attestation_that_we_do_not_support_is_refused(house: HouseInProcess, attestation: Any) -> None:
     ceremonies = Ceremonies(await house.create_application(allowAttestation=True))
     refused(await ceremonies.ask_leave(attestation=attestation), 400, "invalid_attestation")
+
+
+async def test_enterprise_attestation_needs_a_leave_of_its_own(house: HouseInProcess) -> None:
+    ceremonies = Ceremonies(await house.create_application(allowAttestation=True))
+    asked = await ceremonies.ask_leave(attestation="enterprise")
+    refused(asked, 400, "enterprise_attestation_not_allowed")
+    await house.change_settings("demo", enterprise_attestation=True)
+    token = await ceremonies.give_leave(attestation="enterprise")
+    assert "enterprise" == (await ceremonies.begin_registration(token)).data["attestation"]
+    await house.change_settings("demo", enterprise_attestation=False)
+    refused(await ceremonies.ask_registration(token), 400, "enterprise_attestation_not_allowed")
+    await house.change_settings("demo", allow_attestation=False, enterprise_attestation=True)
+    refused(await ceremonies.ask_leave(attestation="enterprise"), 400, "attestation_not_supported_on_plan")
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,7 @@ async def test_verify_answers_with_every_member(house: HouseInProcess, applicati
         "expiresAt": "2026-03-04T05:08:07.891011Z",
         "tokenId": verified["tokenId"],
         "type": "passkey_signin",
+        "assurance": verified["assurance"],
     } == verified
     assert str(UUID(verified["tokenId"])) == verified["tokenId"]
 
@@ -427,6 +428,7 @@ async def test_a_token_made_by_hand_verifies_without_a_null_where_sdks_break_on_
         "expiresAt": "2026-03-04T05:08:07.891011Z",
         "tokenId": verified["tokenId"],
         "type": "generated_signin",
+        "assurance": verified["assurance"],
     } == verified
 
 

@@ -31,6 +31,13 @@ GOOD: list[tuple[str, str, Any]] = [
     ("trusted_proxies", "10.0.0.0/8, ::1,", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     ("rate_limits", "OFF", False),
     ("rate_limits", "on", True),
+    ("metadata", "https://mds3.fidoalliance.org/", "https://mds3.fidoalliance.org/"),
+    ("metadata", "http://127.0.0.1:9000/blob", "http://127.0.0.1:9000/blob"),
+    ("metadata", "fido/blob.jwt", Path("fido/blob.jwt")),
+    ("metadata", "OFF", None),
+    ("metadata_root", "root.pem", Path("root.pem")),
+    ("metadata_root", "", None),
+    ("conformance_application", "conformance", "conformance"),
     ("log_level", "Debug", "debug"),
 ]
 BAD: list[tuple[str, str]] = [
@@ -61,6 +68,10 @@ BAD: list[tuple[str, str]] = [
     ("master_key_file", "~nobody-of-this-name/key"),
     ("rate_limits", "yes"),
     ("rate_limits", "1"),
+    ("metadata", "http://mds3.fidoalliance.org/"),
+    ("metadata", "ftp://example.com/blob"),
+    ("metadata", "~nobody-of-this-name/blob"),
+    ("metadata_root", "~nobody-of-this-name/root"),
     ("log_level", "loud"),
 ]
 
@@ -88,7 +99,7 @@ def test_a_bad_value_is_refused_by_its_name(name: str, text: str) -> None:
 def test_every_setting_has_a_good_case_and_those_that_can_be_wrong_a_bad_one() -> None:
     names = {row.name for row in SETTINGS}
     assert names == {name for name, _, _ in GOOD} | {"listen"}
-    anything_goes = {"database_url", "management_key", "master_key"}
+    anything_goes = {"database_url", "management_key", "master_key", "conformance_application"}
     assert names == {name for name, _ in BAD} | anything_goes
 
 
