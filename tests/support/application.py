@@ -124,6 +124,11 @@ class HouseInProcess:
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self.client.get(path, headers=headers)
 
+    async def manage(self, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        """Call what operators call: with a body to change something, without one to read it."""
+        method, headers = ("GET" if body is None else "POST"), {"ManagementKey": self._management_key or ""}
+        return await self.client.request(method, path, json=body, headers=headers)
+
     async def create_application(self, app_id: str = "demo", **members: Any) -> Application:
         """Make an application through the management API; members are those of its body."""
         return await create_application(self.client, app_id, **members)

@@ -275,7 +275,7 @@ async def finish_registration(
     """Verify a new credential and keep it; answer with a sign-in token.
 
     Raises:
-        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed,
+        MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed, RpIdRefused,
         NonceSpent, RegistrationRefused, TooManyCredentials, CredentialExists, AliasTaken.
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
@@ -283,6 +283,8 @@ async def finish_registration(
     require_origin(origin)
     try:
         page = expected_origin(call, origin)
+        # Asked again, as the origin is: a session may have begun under lists that are decided anew since.
+        expected_rp_id(call, ceremony.rp_id)
         verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
         credential = _credential(call, ceremony, verified, origin=page, nickname=nickname, response=response)
         assurance = await _judged(call, credential, verified, response)

@@ -134,7 +134,7 @@ async def finish_sign_in(
     """Verify an assertion; answer with a sign-in token for the credential's owner, whoever was asked for.
 
     Raises:
-        OriginRequired, OriginNotAllowed, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
+        OriginRequired, OriginNotAllowed, RpIdRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
         UnknownCredential, SignInRefused, NonceSpent.
     """
     require_origin(origin)
@@ -143,6 +143,8 @@ async def finish_sign_in(
     credential = await _find_credential(call, ceremony, response.raw_id)
     try:
         page = expected_origin(call, origin)
+        # Asked again, as the origin is: a session may have begun under lists that are decided anew since.
+        expected_rp_id(call, ceremony.asked_rp_id or ceremony.rp_id)
         if credential is None:
             raise UnknownCredential("we don't recognize the passkey you sent us", credentialId=response.id)
         verified = _verify(call, ceremony, credential, origin=page, rp_id=rp_id, response=response)
