@@ -265,6 +265,7 @@ class EventType(IntEnum):
     ApiUserSignInRefused = 1901
     ApiUserSignInFlagged = 1902
     ApiAuthenticatorPolicyObjected = 1903
+    ApiManagementSettingsChanged = 1904
 
 
 class Severity(IntEnum):

@@ -96,8 +96,8 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
         *(AddApiKey(key=key) for key in kept),
         AddTokenKey(key=token_key, drop_before=call.now - DROPPED_AFTER),
     ]
-    if settings.event_logging:
-        changes.append(_created(call, app_id, settings))
+    by = next(iter(settings.admin_emails), "System")
+    changes += operator_event(call, app_id, settings, EventType.ApiManagementAppCreated, "application created", by=by)
     await call.root.tenant(app_id).commit(*changes)
     call.directory.forget(app_id)
     return ApplicationKeys(public=public, secret=secret)
@@ -126,8 +126,13 @@ async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> Ap
     """
     application = await get_application(call, app_id)
     settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
-    if settings != application.settings:
-        await call.root.tenant(app_id).commit(SetSettings(settings=settings))
+    changed = [name for name in changes if getattr(settings, name) != getattr(application.settings, name)]
+    if changed:
+        message = f"settings changed: {', '.join(changed)}"
+        await call.root.tenant(app_id).commit(
+            SetSettings(settings=settings),
+            *operator_event(call, app_id, settings, EventType.ApiManagementSettingsChanged, message),
+        )
         call.directory.forget(app_id)
     return settings
 
@@ -207,15 +212,25 @@ def _uuid4_hex(chance: bytes) -> str:
     return raw.hex()
 
 
-def _created(call: OperatorCall, app_id: str, settings: ApplicationSettings) -> AddEvent:
-    return AddEvent(
-        event=event(
-            EventType.ApiManagementAppCreated,
-            "application created",
-            performed_by=next(iter(settings.admin_emails), "System"),
-            subject=app_id,
-            now=call.now,
-            random=call.random,
-            caller=call.caller,
-        )
+def operator_event(
+    call: OperatorCall,
+    app_id: str,
+    settings: ApplicationSettings,
+    event_type: EventType,
+    message: str,
+    *,
+    by: str = "System",
+) -> list[AddEvent]:
+    """The change that records what an operator did, if the application keeps a log at all."""
+    if not settings.event_logging:
+        return []
+    line = event(
+        event_type,
+        message,
+        performed_by=by,
+        subject=app_id,
+        now=call.now,
+        random=call.random,
+        caller=call.caller,
     )
+    return [AddEvent(event=line)]

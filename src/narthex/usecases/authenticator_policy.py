@@ -14,11 +14,11 @@ from uuid import UUID
 import msgspec
 
 from narthex.base.errors import Conflict, Forbidden, Malformed
-from narthex.ports.changes import AddEvent, DelistAuthenticators, ListAuthenticators
+from narthex.ports.changes import DelistAuthenticators, ListAuthenticators
 from narthex.ports.records import Application, Credential, EventType, ListedAuthenticator
-from narthex.usecases.application import change_settings, get_application
+from narthex.usecases.application import change_settings, get_application, operator_event
 from narthex.usecases.authenticator import facts_of, rejudged
-from narthex.usecases.call import Call, OperatorCall, event
+from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.ceremony import log
 from narthex.usecases.credential import credentials_by_user
 from narthex.webauthn.authenticator_policy import (
@@ -146,7 +146,7 @@ async def operate_models(
         DelistAuthenticators(aaguids=raw)
         if allowed is None
         else ListAuthenticators(aaguids=raw, is_allowed=allowed, created_at=call.now),
-        *_operators_event(call, application, kind, f"{len(raw)} authenticator models changed by the operator"),
+        *operator_event(call, app_id, application.settings, kind, f"{len(raw)} authenticator models, by the operator"),
     )
     call.directory.forget(app_id)
     return await get_application(call, app_id)
@@ -308,18 +308,3 @@ def _count(report: PolicyReport, user_id: str, judged: Sequence[Objection]) -> N
         count.credentials += hit
         count.users += hit > 0
         count.locked_out += hit == len(judged)
-
-
-def _operators_event(call: OperatorCall, application: Application, kind: EventType, message: str) -> list[AddEvent]:
-    if not application.settings.event_logging:
-        return []
-    line = event(
-        kind,
-        message,
-        performed_by="System",
-        subject=application.app_id,
-        now=call.now,
-        random=call.random,
-        caller=call.caller,
-    )
-    return [AddEvent(event=line)]

@@ -74,6 +74,7 @@ _SEVERITY_WARNINGS = frozenset(
         EventType.ApiUserSignInRefused,
         EventType.ApiUserSignInFlagged,
         EventType.ApiAuthenticatorPolicyObjected,
+        EventType.ApiManagementSettingsChanged,
     }
 )
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from narthex.base.errors import Conflict, NotFound
 from narthex.ports.changes import AnswerForRpId, ForgetOrigins, LeaveRpId
-from narthex.ports.records import ApplicationSettings, SeenOrigin
+from narthex.ports.records import ApplicationSettings, EventType, SeenOrigin
 from narthex.ports.store import RootStore
-from narthex.usecases.application import change_settings, get_application
+from narthex.usecases.application import change_settings, get_application, operator_event
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.credential import credentials_by_user
 from narthex.webauthn.errors import quoted
@@ -82,9 +82,13 @@ async def answer_for(call: OperatorCall, app_id: str, rp_id: str, *, leave: bool
     Raises:
         ApplicationNotFound, RpIdMalformed, RpIdAnswered.
     """
-    await get_application(call, app_id)
+    application = await get_application(call, app_id)
     domain = parse_rp_id(rp_id)
-    await call.root.tenant(app_id).commit(LeaveRpId(rp_id=domain) if leave else AnswerForRpId(rp_id=domain))
+    message = f"answers at the host `{domain}`: {'no longer' if leave else 'from now on'}"
+    await call.root.tenant(app_id).commit(
+        LeaveRpId(rp_id=domain) if leave else AnswerForRpId(rp_id=domain),
+        *operator_event(call, app_id, application.settings, EventType.ApiManagementSettingsChanged, message),
+    )
     call.directory.forget(app_id)
 
 

@@ -87,9 +87,20 @@ class RequestOptions:
 
 
 async def begin_sign_in(
-    call: Call, *, user_id: str | None, alias: str | None, purpose: str | None, origin: str | None, rp_id: str | None
+    call: Call,
+    *,
+    user_id: str | None,
+    alias: str | None,
+    purpose: str | None,
+    origin: str | None,
+    rp_id: str | None,
+    user_verification: str | None = None,
 ) -> tuple[RequestOptions, str]:
     """Answer with request options and a session. An unknown user or alias is no error, and looks like none.
+
+    Args:
+        user_verification: instead of what the purpose says (L3 #enumdef-userverificationrequirement). Nothing that a
+            client of the public API sends may end up here: it would lower what the application asks.
 
     Raises:
         OriginRequired, OriginNotAllowed, RpIdRequired, RpIdRefused.
@@ -102,7 +113,8 @@ async def begin_sign_in(
     anybody = not (user_id or alias)
     seed = None
     if call.application.settings.conceal_unknown_users and not anybody and not allowed:
-        seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=relying_party)
+        seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=asked_rp_id)
+        relying_party = _decoy_rp_id(call, seed, asked_rp_id)
         allowed = [_allowed(decoy(call, seed, user_id=user_id, rp_id=relying_party))]
     # A sign-in for a user who has no passkey here is open to anybody's, as the compatible API has it. Any other
     # purpose is about the user who was asked for, and nobody else can serve it.
@@ -110,7 +122,7 @@ async def begin_sign_in(
     options = RequestOptions(
         rp_id=relying_party,
         challenge=call.random(CHALLENGE_SIZE),
-        user_verification=configuration.user_verification,
+        user_verification=user_verification or configuration.user_verification,
         hints=configuration.hints,
         allow=allowed,
     )
@@ -120,7 +132,7 @@ async def begin_sign_in(
         expires_at=call.now + (AUTOFILL_SESSION_LIVES if anybody else SESSION_LIVES),
         rp_id=relying_party,
         user_id=(asked or "") if bound else None,
-        user_verification_required=configuration.user_verification == "required",
+        user_verification_required=options.user_verification == "required",
         purpose=configuration.purpose,
         decoy=seed,
         asked_rp_id=None if relying_party == asked_rp_id else asked_rp_id,
@@ -286,6 +298,12 @@ async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> t
         if allowed:
             return candidate, allowed
     return rp_id, []
+
+
+def _decoy_rp_id(call: Call, seed: bytes, rp_id: str) -> str:
+    """While a relying party moves, half of the decoys have not moved yet, as many a true user has not."""
+    moving = call.application.settings.rp_id_migration
+    return moving.old if moving is not None and moving.new == rp_id and seed[1] % 2 else rp_id
 
 
 def _allowed(credential: Credential) -> AllowedCredential:
