@@ -43,7 +43,9 @@ def stated(changes: dict[str, Any], *without: str) -> dict[str, Any]:
 CASES = (
     # members
     Case("no certificates", no.AttestationStatementMalformed, stated({}, "x5c")),
-    Case("an algorithm, as the first devices sent", no.AttestationStatementMalformed, stated({"alg": -7})),
+    Case("an algorithm that is a text", no.AttestationStatementMalformed, stated({"alg": "ES256"})),
+    Case("an algorithm that is a truth value", no.AttestationStatementMalformed, stated({"alg": True})),
+    Case("an algorithm alone", no.AttestationStatementMalformed, stated({"alg": -7}, "x5c")),
     Case("a signature", no.AttestationStatementMalformed, stated({"sig": b"x"})),
     Case("x5c empty", no.AttestationStatementMalformed, stated({"x5c": []})),
     Case("x5c is bytes", no.AttestationStatementMalformed, stated({"x5c": b"x"})),
@@ -95,6 +97,11 @@ def test_the_certificate_vouches_for_a_key_of_any_algorithm(algorithm: int) -> N
     assert verified.attestation.type is AttestationType.ANONYMOUS_CA
     assert len(verified.attestation.trust_path) == 2
     assert verified.trust == Trust(TrustVerdict.ANCHORED, maker().der)
+
+
+@pytest.mark.parametrize("alg", [-7, -257])
+def test_an_algorithm_is_let_through_as_the_first_devices_sent_it(alg: int) -> None:
+    assert register(**stated({"alg": alg})).attestation.format == "apple"
 
 
 def test_a_statement_of_another_registration_is_refused() -> None:

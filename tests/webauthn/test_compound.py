@@ -25,7 +25,8 @@ from tests.webauthn.cases import Case, check_registration_refused
 from tests.webauthn.ceremony import NOW, register, respond, verify_creation
 from tests.webauthn.test_mutations import replaced, spoilt
 
-ANCHORED = {"anchors": (maker().der,), "trust_required": True}
+ROOT = (maker().der,)
+ANCHORED = {"anchors": ROOT, "trust_required": True}
 EXPIRED = {"not_after": datetime(2021, 1, 1, tzinfo=UTC)}
 Part = dict[str, Any]
 
@@ -96,6 +97,12 @@ CASES = (
         compound("tpm", "packed", tpm={"root": "Another Root"}),
         expect=ANCHORED,
     ),
+    Case(
+        "one part of another root",
+        no.AttestationUntrusted,
+        compound("android-key", "tpm", tpm={"root": "Another Root"}),
+        expect=ANCHORED,
+    ),
     Case("parts without certificates", no.AttestationUntrusted, compound("packed", "none"), expect=ANCHORED),
 )
 
@@ -110,9 +117,9 @@ def test_a_faulty_statement_is_refused(case: Case) -> None:
     [
         (("none", "none"), AttestationType.NONE),
         (("none", "packed"), AttestationType.SELF),
-        (("packed", "tpm"), AttestationType.BASIC),
+        (("packed", "tpm"), AttestationType.ATTCA),
         (("android-key", "packed"), AttestationType.BASIC),
-        (("tpm", "android-key", "packed", "none"), AttestationType.BASIC),
+        (("tpm", "android-key", "packed", "none"), AttestationType.ATTCA),
         (("packed",) * MAX_PARTS, AttestationType.SELF),
     ],
     ids=str,
@@ -123,9 +130,55 @@ def test_it_is_worth_what_its_best_part_is(parts: tuple[str, ...], expected: Att
     assert tuple(part.format for part in attestation.parts) == parts
 
 
-def test_one_part_that_is_anchored_anchors_it() -> None:
-    verified = register(**compound("packed", "android-key", "tpm", tpm={"root": "Another Root"}), expect=ANCHORED)
+def test_parts_without_a_path_do_not_spoil_it() -> None:
+    verified = register(**compound("none", "packed", "android-key", "tpm"), expect=ANCHORED)
     assert verified.trust == Trust(TrustVerdict.ANCHORED, maker().der)
+
+
+def test_one_part_that_leads_elsewhere_spoils_it() -> None:
+    verified = register(**compound("android-key", "tpm", tpm={"root": "Another Root"}), expect={"anchors": ROOT})
+    assert verified.trust == Trust(TrustVerdict.UNANCHORED)
+
+
+def test_one_part_whose_anchors_are_unknown_leaves_it_uncertain() -> None:
+    def find_anchors(aaguid: bytes, attestation: Any) -> tuple[bytes, ...]:
+        return ROOT if attestation.format == "tpm" else ()
+
+    verified = register(**compound("android-key", "tpm"), expect={"find_anchors": find_anchors})
+    assert verified.trust == Trust(TrustVerdict.UNCERTAIN)
+
+
+# U2F does not sign the authenticator data, and the authenticator is seeded: its statement fits the same credential.
+U2F = {
+    "fmt": "fido-u2f",
+    "attStmt": parse_attestation_object(respond(attestation="fido-u2f").attestation_object).statement,
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (lambda parts: [U2F, U2F], TrustVerdict.NO_PATH),
+        (lambda parts: [parts[0], U2F], TrustVerdict.NO_PATH),
+        (lambda parts: [U2F, parts[1]], TrustVerdict.ANCHORED),
+    ],
+    ids=["alone", "beside a self-signed part", "beside a certified part"],
+)
+def test_a_part_of_u2f_is_verified_and_vouches_for_no_model(parts: Any, expected: TrustVerdict) -> None:
+    asked: list[str] = []
+
+    def find_anchors(aaguid: bytes, attestation: Any) -> tuple[bytes, ...]:
+        asked.append(attestation.format)
+        return ROOT
+
+    verified = register(**edited(parts), expect={"find_anchors": find_anchors})
+    assert verified.trust.verdict is expected
+    assert "fido-u2f" not in asked
+
+
+def test_a_part_of_u2f_for_another_credential_is_refused() -> None:
+    with pytest.raises(no.AttestationSignatureInvalid):
+        register(**second(U2F), credential_id=b"another")
 
 
 def test_anchors_are_asked_for_part_by_part() -> None:

@@ -73,7 +73,7 @@ def anchors_for(settings: ApplicationSettings, metadata: Metadata) -> FindAnchor
 
 def key_identifiers(attestation: Attestation) -> tuple[bytes, ...]:
     """By which metadata lists authenticators that have no AAGUID, leaf first."""
-    paths = (part.trust_path for part in attestation.parts or (attestation,))
+    paths = (part.trust_path for part in attestation.judged)
     return tuple(key_identifier(der) for path in paths for der in path)
 
 

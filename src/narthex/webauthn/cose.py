@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -63,7 +64,8 @@ class PublicKey:
     """A public key bound to the one algorithm it may be used with."""
 
     alg: int
-    _verify: Callable[..., None] = field(repr=False)
+    key: Any = field(repr=False)
+    """The library's object, which can be compared with another."""
     _arguments: tuple[object, ...] = field(repr=False)
 
     def verify(self, signature: bytes, message: bytes) -> None:
@@ -73,7 +75,7 @@ class PublicKey:
             SignatureInvalid: it does not fit, or it is not encoded as the algorithm prescribes.
         """
         try:
-            self._verify(signature, message, *self._arguments)
+            self.key.verify(signature, message, *self._arguments)
         except InvalidSignature as e:
             raise SignatureInvalid("signature does not fit the message and the key") from e
 
@@ -123,7 +125,7 @@ def get_algorithm(alg: object) -> Algorithm:
 
 
 def _bind(algorithm: Algorithm, key: object) -> PublicKey:
-    return PublicKey(algorithm.identifier, key.verify, algorithm.arguments)  # type: ignore[attr-defined]
+    return PublicKey(algorithm.identifier, key, algorithm.arguments)
 
 
 def _members_of(item: object) -> Members:

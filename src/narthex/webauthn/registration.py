@@ -34,7 +34,9 @@ FindAnchors = Callable[[bytes, Attestation], Collection[bytes]]
 """(AAGUID, verified statement) → DER certificates that may vouch for it; none when we know none."""
 
 
-_VERDICTS = tuple(TrustVerdict)  # from the least to the best
+# From what weighs most: a part that leads elsewhere tells more than one whose anchors we do not know.
+_WORST_FIRST = (TrustVerdict.UNANCHORED, TrustVerdict.UNCERTAIN, TrustVerdict.ANCHORED, TrustVerdict.NO_PATH)
+_NO_AAGUID = bytes(16)
 
 
 class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +48,14 @@ class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
     alg: int
     sign_count: int
     aaguid: bytes
-    """16 bytes. Proves a model only together with an anchored ``trust``."""
+    """16 bytes. Proves a model only with an anchored ``trust``; zero where the attestation does not cover it."""
     user_present: bool
     user_verified: bool
     backup_eligible: bool
     backup_state: bool
     attestation: Attestation
     trust: Trust
-    """Of a compound statement: the best of its parts."""
+    """Of a compound statement: anchored if all its parts that have a path are."""
     transports: tuple[str, ...]
     """Those of TRANSPORTS that the client named, in its order."""
     discoverable: bool | None
@@ -107,7 +109,8 @@ def verify_registration(
     attested = _check_attested(data, response)
     key = _check_algorithm(attested, algorithms)
     attestation = verify_attestation(attestation_object, client_data.hash, now=now)
-    trust = judge_trust(attestation, aaguid=attested.aaguid, find_anchors=find_anchors, now=now)
+    aaguid = attested.aaguid if attestation.covers_aaguid else _NO_AAGUID
+    trust = judge_trust(attestation, aaguid=aaguid, find_anchors=find_anchors, now=now)
     if trust_required and trust.verdict is not TrustVerdict.ANCHORED:
         raise AttestationUntrusted(f"attestation is {trust.verdict.value}, and this registration requires an anchor")
     return VerifiedRegistration(
@@ -115,7 +118,7 @@ def verify_registration(
         public_key=attested.public_key,
         alg=key.alg,
         sign_count=data.sign_count,
-        aaguid=attested.aaguid,
+        aaguid=aaguid,
         user_present=data.user_present,
         user_verified=data.user_verified,
         backup_eligible=data.backup_eligible,
@@ -129,16 +132,19 @@ def verify_registration(
 
 
 def judge_trust(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAnchors, now: datetime) -> Trust:
-    """Follow the trust path of a statement, or of every part of a compound one, of which the best counts.
+    """Follow the trust path of a statement, or of every judged part of a compound one, of which the worst counts.
 
+    A part without a path vouches for nothing and spoils nothing. Of several anchors the first part's is told.
+
+    Args:
+        aaguid: as the verified registration has it.
     Raises:
-        CertificateMalformed, TrustPathInvalid: one of them is broken in itself.
+        CertificateMalformed, TrustPathInvalid: a path is broken in itself.
     """
-    judged = [
-        verify_trust_path(part.trust_path, anchors=find_anchors(aaguid, part), now=now)
-        for part in attestation.parts or (attestation,)
+    trusts = [
+        verify_trust_path(part.trust_path, anchors=find_anchors(aaguid, part), now=now) for part in attestation.judged
     ]
-    return max(judged, key=lambda trust: _VERDICTS.index(trust.verdict))
+    return min(trusts, key=lambda trust: _WORST_FIRST.index(trust.verdict), default=Trust(TrustVerdict.NO_PATH))
 
 
 def _check_attested(data: AuthenticatorData, response: RegistrationResponse) -> AttestedCredentialData:

@@ -94,6 +94,12 @@ class Certificate:
     def find_extension(self, oid: x509.ObjectIdentifier) -> x509.Extension[x509.ExtensionType] | None:
         return next((e for e in self.extensions if e.oid == oid), None)
 
+    def find_unread(self, oid: x509.ObjectIdentifier) -> bytes | None:
+        """The value of an extension that the certificate library does not know."""
+        extension = self.find_extension(oid)
+        value = extension.value if extension is not None else None
+        return value.value if isinstance(value, x509.UnrecognizedExtension) else None
+
 
 @lru_cache(maxsize=256)
 def parse_certificate(der: bytes) -> Certificate:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 from cryptography import x509
 
-from narthex.webauthn.attestation.attested_key import check_signature, load_credential_key
+from narthex.webauthn.attestation.attested_key import check_same_key, check_signature
 from narthex.webauthn.attestation.der import (
     ENUMERATED,
     INTEGER,
@@ -37,7 +37,6 @@ from narthex.webauthn.attestation_object import Statement
 from narthex.webauthn.cose import bind_key
 from narthex.webauthn.errors import (
     AttestationCertificateInvalid,
-    AttestationKeyMismatch,
     AttestationNonceMismatch,
     AttestationStatementMalformed,
     CertificateMalformed,
@@ -88,8 +87,7 @@ def verify_android_key(statement: Statement, evidence: Evidence) -> Attestation:
     certificate = parse_certificate(path[0])
     key = bind_key(get_algorithm_id(statement), certificate.public_key)
     check_signature(key, get_bytes(statement, "sig"), evidence.signed)
-    if certificate.public_key != load_credential_key(evidence.attested.public_key):
-        raise AttestationKeyMismatch("attestation certificate is for another key than the credential's")
+    check_same_key(certificate, evidence.attested.public_key)
     description = _find_description(certificate)
     if description.challenge != evidence.client_data_hash:
         raise AttestationNonceMismatch("attestation certificate was made for another registration")
@@ -121,10 +119,10 @@ def _read_list(raw: bytes) -> AuthorizationList:
 
 
 def _find_description(certificate: Certificate) -> KeyDescription:
-    extension = certificate.find_extension(KEY_DESCRIPTION)
-    if extension is None or not isinstance(extension.value, x509.UnrecognizedExtension):
+    description = certificate.find_unread(KEY_DESCRIPTION)
+    if description is None:
         raise AttestationCertificateInvalid("attestation certificate has no key description")
-    return parse_key_description(extension.value.value)
+    return parse_key_description(description)
 
 
 def _check_authorizations(description: KeyDescription) -> None:

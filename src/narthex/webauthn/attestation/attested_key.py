@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from narthex.webauthn import cbor
-from narthex.webauthn.cose import PublicKey, get_algorithm, parse_public_key
-from narthex.webauthn.errors import AttestationAlgorithmMismatch, AttestationSignatureInvalid, SignatureInvalid
+from narthex.webauthn.cose import PublicKey, parse_public_key
+from narthex.webauthn.errors import (
+    AttestationAlgorithmMismatch,
+    AttestationKeyMismatch,
+    AttestationSignatureInvalid,
+    SignatureInvalid,
+)
+from narthex.webauthn.trust import Certificate
 
 
 def check_signature(key: PublicKey | None, signature: bytes, signed: bytes) -> None:
@@ -20,16 +25,16 @@ def check_signature(key: PublicKey | None, signature: bytes, signed: bytes) -> N
     try:
         key.verify(signature, signed)
     except SignatureInvalid as e:
-        raise AttestationSignatureInvalid("attestation signature does not fit the certificate") from e
+        raise AttestationSignatureInvalid("attestation signature does not fit what it is about") from e
 
 
-def load_credential_key(raw: bytes) -> object:
-    """Load the credential's key as the library's object, which can be compared with another.
+def check_same_key(certificate: Certificate, credential_key: bytes) -> None:
+    """Check that a certificate is for the credential's own key.
 
+    Args:
+        credential_key: a COSE_Key.
     Raises:
-        what ``parse_public_key`` refuses.
+        AttestationKeyMismatch, or what ``parse_public_key`` refuses.
     """
-    algorithm = get_algorithm(parse_public_key(raw).alg)
-    members = cbor.decode(raw)
-    assert isinstance(members, dict)  # parse_public_key has just read it
-    return algorithm.load({label: members[label] for label in algorithm.members})
+    if certificate.public_key != parse_public_key(credential_key).key:
+        raise AttestationKeyMismatch("attestation certificate is for another key than the credential's")

@@ -4,22 +4,22 @@ Such a key knows neither authenticator data nor AAGUIDs. It signs the hash of th
 the credential id and the public key; the browser writes the rest around them. So flags, counter and AAGUID are not
 signed: the model is told by the certificate (``trust.key_identifier``), never by the AAGUID.
 
-Beyond the spec: the AAGUID is zero, which CTAP 2.1 #u2f-authenticatorMakeCredential-interoperability asks of the
-browser, because any other would claim a model that nobody signed for; and the credential's key is one of ES256, the
-only algorithm of U2F.
+CTAP 2.1 #u2f-authenticatorMakeCredential-interoperability asks the browser for an AAGUID of zeros. Another one is let
+through, as Level 3 does, and is nobody's word: the certificate does not cover it, so a verified registration does not
+tell it, and a part of a compound statement is not judged for trust.
+
+Beyond the spec: the credential's key is one of ES256, the only algorithm of U2F.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from narthex.webauthn import cbor
 from narthex.webauthn.attestation.attested_key import check_signature
 from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, get_bytes, get_certificates
 from narthex.webauthn.attestation_object import Statement
 from narthex.webauthn.cose import PublicKey, bind_key, parse_public_key
 from narthex.webauthn.errors import (
-    AaguidMismatch,
     AttestationAlgorithmMismatch,
     AttestationCertificateInvalid,
     AttestationStatementMalformed,
@@ -27,7 +27,6 @@ from narthex.webauthn.errors import (
 from narthex.webauthn.trust import parse_certificate
 
 ES256 = -7
-NO_AAGUID = bytes(16)
 
 
 def verify_fido_u2f(statement: Statement, evidence: Evidence) -> Attestation:
@@ -35,7 +34,7 @@ def verify_fido_u2f(statement: Statement, evidence: Evidence) -> Attestation:
 
     Raises:
         AttestationStatementMalformed, CertificateMalformed, AttestationCertificateInvalid,
-        AttestationAlgorithmMismatch, AaguidMismatch, AttestationSignatureInvalid.
+        AttestationAlgorithmMismatch, AttestationSignatureInvalid.
     """
     if statement.keys() != {"sig", "x5c"}:
         raise AttestationStatementMalformed("fido-u2f statement has not exactly `sig` and `x5c`")
@@ -43,10 +42,8 @@ def verify_fido_u2f(statement: Statement, evidence: Evidence) -> Attestation:
     if len(path) != 1:
         raise AttestationStatementMalformed("fido-u2f statement has more than one certificate")
     key = _get_key(path[0])
-    if evidence.attested.aaguid != NO_AAGUID:
-        raise AaguidMismatch("fido-u2f statement comes with an AAGUID, which U2F does not have")
     check_signature(key, get_bytes(statement, "sig"), _verification_data(evidence))
-    return Attestation("fido-u2f", AttestationType.BASIC, path)
+    return Attestation("fido-u2f", AttestationType.BASIC, path, covers_aaguid=False)
 
 
 def _get_key(der: bytes) -> PublicKey:
@@ -66,7 +63,8 @@ def _verification_data(evidence: Evidence) -> bytes:
 
 def _u2f_key(raw: bytes) -> bytes:
     """publicKeyU2F: the uncompressed point of ANSI X9.62."""
-    if parse_public_key(raw).alg != ES256:
+    key = parse_public_key(raw)
+    if key.alg != ES256:
         raise AttestationAlgorithmMismatch("fido-u2f statement is about a key that is not of ES256")
-    members = cast(dict[int, bytes], cbor.decode(raw))
-    return b"\x04" + members[-2] + members[-3]
+    point: bytes = key.key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return point

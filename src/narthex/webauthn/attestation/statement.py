@@ -19,7 +19,9 @@ class AttestationType(StrEnum):
     NONE = "none"
     SELF = "self"
     BASIC = "basic"
-    """A certificate vouches. Whether per model or per authenticator (AttCA), only metadata can tell."""
+    """A certificate vouches. Most formats cannot tell one of a model from one of a single authenticator (attca)."""
+    ATTCA = "attca"
+    """A certificate vouches that a CA made for this authenticator's attestation key (#attca)."""
     ANONYMOUS_CA = "anonca"
     """A certificate made for this credential alone vouches (#anonymization-ca)."""
 
@@ -59,6 +61,16 @@ class Attestation(msgspec.Struct, frozen=True):
     """DER certificates, leaf first."""
     parts: tuple[Attestation, ...] = ()
     """What a compound statement is made of; empty for any other."""
+    covers_aaguid: bool = True
+    """False where the certificates vouch for the key, and not for the AAGUID that came with it."""
+
+    @property
+    def judged(self) -> tuple[Attestation, ...]:
+        """The statements whose trust paths count: itself, or of a compound one the parts that cover the AAGUID.
+
+        A part that does not would otherwise make a fact of a model that nobody signed for.
+        """
+        return tuple(part for part in self.parts if part.covers_aaguid) if self.parts else (self,)
 
 
 Verifier = Callable[[Statement, Evidence], Attestation]
