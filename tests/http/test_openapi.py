@@ -63,6 +63,8 @@ REQUIRED = {
     "SignInCompleteBody": ["session", "response", "origin"],
     "VerifyBody": ["token"],
     "GenerateTokenBody": ["userId"],
+    "AddAuthenticatorsBody": ["aaGuids"],
+    "RemoveAuthenticatorsBody": ["aaGuids"],
 }
 """Without null either: no endpoint does anything without these members."""
 

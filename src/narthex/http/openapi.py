@@ -139,6 +139,8 @@ def _problems(spec: RouteSpec) -> dict[str, Any]:
         statuses.append(400)
     if spec.access.value in _SCHEMES:
         statuses += [401, 403, 409]
+    if spec.may_miss:
+        statuses.append(404)
     statuses += [429, 503] if spec.access is not Access.ANONYMOUS else [503]
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"description": _MEANING[status], "content": content} for status in sorted(statuses)}
@@ -148,6 +150,7 @@ _MEANING = {
     400: "The request cannot be read, breaks a rule, or was refused.",
     401: "The key header is missing or wrong.",
     403: "The key lacks the scope, or the thing is switched off or expired.",
+    404: "What was asked for is not there.",
     409: "The thing exists already.",
     413: "The body is too large.",
     415: "The body is not declared to be JSON.",

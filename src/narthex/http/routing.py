@@ -58,6 +58,8 @@ class RouteSpec:
     status: int
     handler: Handler
     most_body_bytes: int
+    may_miss: bool
+    """Whether what is asked for may not be there, which is a 404."""
     in_document: bool
     """Whether the OpenAPI document shows it: what only the operator may call is left out."""
 
@@ -85,6 +87,7 @@ def route(
     answer: Any = None,
     status: int | None = None,
     most_body_bytes: int = MOST_BODY_BYTES,
+    may_miss: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Make an endpoint of a function ``(call, query, body, **path members) -> answer``.
 
@@ -115,6 +118,7 @@ def route(
             status=status or (200 if answer is not None else 204),
             handler=handler,
             most_body_bytes=most_body_bytes,
+            may_miss=may_miss,
             in_document=access is not Access.MANAGEMENT_KEY,
         )
         handler.spec = spec  # type: ignore[attr-defined]  # read back by `spec_of` and `routes_of` alone

@@ -12,7 +12,7 @@ from narthex.usecases.relying_party import related_origins
 _KEPT_FOR_S = 300
 
 
-@route("GET", "/.well-known/webauthn", access=Access.ANONYMOUS, answer=Page)
+@route("GET", "/.well-known/webauthn", access=Access.ANONYMOUS, answer=Page, may_miss=True)
 async def well_known_webauthn(call: AnonymousCall) -> Page:
     """The origins that may use the passkeys of the rp id whose host this is (L3 #sctn-related-origins).
 
