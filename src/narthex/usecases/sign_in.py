@@ -115,6 +115,9 @@ async def begin_sign_in(
     if call.application.settings.conceal_unknown_users and not anybody and not allowed:
         seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=asked_rp_id)
         relying_party = _decoy_rp_id(call, seed, asked_rp_id)
+        if relying_party != asked_rp_id:
+            # What the old page would be told: a passkey is the same one on both.
+            seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=relying_party)
         allowed = [_allowed(decoy(call, seed, user_id=user_id, rp_id=relying_party))]
     # A sign-in for a user who has no passkey here is open to anybody's, as the compatible API has it. Any other
     # purpose is about the user who was asked for, and nobody else can serve it.
