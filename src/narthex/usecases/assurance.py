@@ -31,10 +31,10 @@ class AssuranceRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
         Meta(description="`phrh` (phishing-resistant, hardware-protected), `phr` (phishing-resistant), or null."),
     ]
     amr: Annotated[tuple[str, ...], Meta(description="Methods by RFC 8176, and `pop` by OpenID EAP ACR Values.")]
-    phishing_resistant: bool
+    phishing_resistant: Annotated[bool, Meta(description="What was signed is worth nothing at any other site.")]
     hardware: Annotated[bool, Meta(description="Attested, and the keys of the model stay in hardware.")]
-    user_present: bool
-    user_verified: bool
+    user_present: Annotated[bool, Meta(description="Somebody touched the authenticator, or agreed otherwise.")]
+    user_verified: Annotated[bool, Meta(description="The authenticator knew its user, by PIN or by a trait.")]
     backup_eligible: Annotated[
         bool | None, Meta(description="Whether the passkey may be synced; null without a passkey.")
     ]
@@ -51,14 +51,14 @@ class AssuranceRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
         tuple[str, ...], Meta(description="What speaks against the model, such as `REVOKED`; usually nothing.")
     ]
     credential_id: Annotated[str | None, Meta(description="Base64url.")]
-    credential_created_at: str | None
-    rp_id: str | None
-    origin: str | None
+    credential_created_at: Annotated[str | None, Meta(description="Since when the passkey is registered, UTC.")]
+    rp_id: Annotated[str | None, Meta(description="The domain that the passkey belongs to.")]
+    origin: Annotated[str | None, Meta(description="The page that asked for it.")]
     transports: Annotated[tuple[str, ...], Meta(description="How the authenticator can be reached.")]
     attachment: Annotated[str | None, Meta(description="`platform` or `cross-platform`: the browser's word.")]
     auth_time: Annotated[str, Meta(description="When the user acted, UTC.")]
     ip: Annotated[str, Meta(description="Where the browser called from, as far as trusted proxies tell.")]
-    device: str
+    device: Annotated[str, Meta(description="Browser and system, as the browser says.")]
     metadata_number: Annotated[int, Meta(description="Serial number of the FIDO metadata judged by; 0 without any.")]
     metadata_stale: Annotated[bool, Meta(description="Whether newer metadata was due. Also true without any.")]
     findings: Annotated[

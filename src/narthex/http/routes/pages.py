@@ -172,7 +172,8 @@ def _endpoint(spec: RouteSpec, document: Mapping[str, Any], public_url: str) -> 
     ]
     if spec.query is not None:
         schema = query_schema(document, spec)
-        query = urlencode(msgspec.json.decode(_example(schema)))
+        members = msgspec.json.decode(_example(schema)).items()
+        query = urlencode({name: value if isinstance(value, str) else _json(value) for name, value in members})
         command = f"curl '{public_url}{spec.path}?{query}' \\\n  -H '{spec.access.value}: yourapp:{key}:…'"
         parts.append(f"<h3>Query</h3>{_members(schema)}<pre>{escape(command)}</pre>")
     if spec.body is not None:
@@ -207,6 +208,10 @@ def _members(schema: Mapping[str, Any]) -> str:
     return f"<div class='wide'><table><tr><th>Member</th><th>Type</th><th></th></tr>{rows}</table></div>"
 
 
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _nested(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     """The members of those members that are objects of a shape of their own."""
     parts = []
@@ -221,7 +226,7 @@ def _nested(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
 def _example(schema: Mapping[str, Any]) -> str:
     members = schema["properties"].items()
     shown = {name: member["examples"][0] for name, member in members if member.get("examples")}
-    return msgspec.json.encode(shown).decode()
+    return _json(shown)
 
 
 def _type(schema: Mapping[str, Any]) -> str:

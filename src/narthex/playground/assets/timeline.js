@@ -67,7 +67,7 @@ class Record {
     const flags = this.answer?.flags;
     this.result.append(
       el("p", { class: "lead" }, agreed ? who : "The passkey is good, and it is not what your backend expected."),
-      flags && badges(flags),
+      flags && badges(flags, verified.assurance),
       facts(verified),
       el(
         "ul",
@@ -191,13 +191,16 @@ function curlBlock(config, request) {
   return [codeBlock(command, "curl command"), copyButton(() => command, "Copy command"), note && el("p", { class: "remark" }, note)];
 }
 
-function badges(flags) {
+function badges(flags, assurance) {
   const mobility = mobilityOf(flags);
   return el(
     "ul",
     { class: "badges", "aria-label": "The passkey" },
     el("li", { title: mobility.words }, mobility.name),
     el("li", {}, flags.UV ? "User verified" : "User not verified"),
+    // A registration proves nobody yet: it has no level to show.
+    assurance?.aal > 0 && el("li", { title: `amr ${assurance.amr.join(", ")}` }, `AAL ${assurance.aal} · ${assurance.acr}`),
+    assurance?.attested && el("li", {}, assurance.model ?? "Attested"),
   );
 }
 
