@@ -164,6 +164,7 @@ async def test_models_are_named_by_uuids_and_at_least_one_is(application: Applic
 
 
 async def test_what_was_written_is_in_the_event_log(house: HouseInProcess, application: Application) -> None:
+    house.clock.move(seconds=1)
     done(await add(application, KEY, isAllowed=True))
     house.clock.move(seconds=1)
     done(await add(application, KEY, PHONE))
