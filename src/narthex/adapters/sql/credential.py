@@ -65,8 +65,9 @@ _ADD = TenantStatement(
     """,
     must_change=True,
 )
+# What left its device once stays outside, also if an act beside this one read the record before that was written.
 _TOUCHED = """
-    backup_eligible = :backup_eligible, backup_state = :backup_state,
+    backup_eligible = coalesce(backup_eligible, false) or :backup_eligible, backup_state = :backup_state,
     user_verified = user_verified or :user_verified, device = :device, country = :country, last_used_at = :used_at
     where app_id = :app_id and credential_id = :credential_id
 """
