@@ -118,6 +118,7 @@ class TouchCredential(msgspec.Struct, frozen=True):
     country: str
     used_at: datetime
     backup_eligible: bool
+    """Once true, it stays so."""
     sign_count_may_stall: bool = False
     """Do not compare the counter: the application lets one that does not rise pass. The larger of both is kept."""
 
