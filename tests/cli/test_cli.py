@@ -66,7 +66,9 @@ class Operator:
                 main()
                 status = 0
             except SystemExit as e:
-                status = int(e.code or 0)
+                if isinstance(e.code, str):  # Python prints it, and ends with 1.
+                    print(e.code, file=stderr)
+                status = 1 if isinstance(e.code, str) else e.code or 0
         return Done(status, stdout.getvalue(), stderr.getvalue())
 
     def does(self, *arguments: str, **settings: str) -> str:

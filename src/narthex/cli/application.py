@@ -190,13 +190,15 @@ def lock(
 ) -> None:
     """Let ceremonies come only from where they were seen to come from."""
     from narthex.usecases.application import get_application
-    from narthex.usecases.relying_party import lock_origins
+    from narthex.usecases.relying_party import lock_origins, split_seen
 
     _, application = operate(config, lambda call: get_application(call, name))
-    _print_seen(application.seen_origins)
-    if application.seen_origins and not is_agreed("\nAllow these, and nothing else?", yes=yes):
+    kept, _ = split_seen(application.seen_origins, without=tuple(without or ()))
+    _print_seen(kept)
+    if kept and not is_agreed("\nAllow these, and nothing else?", yes=yes):
         raise SystemExit(1)
-    _, (settings, left_out) = operate(config, lambda call: lock_origins(call, name, without=tuple(without or ())))
+    # Only what was agreed to: the question may have stood for an hour, and ceremonies went on.
+    _, (settings, left_out) = operate(config, lambda call: lock_origins(call, name, shown=kept))
     print_members({"origins": settings.origins, "rp_ids": settings.rp_ids})
     if left_out:
         print(f"left out: {', '.join(seen.origin for seen in left_out)}")

@@ -7,6 +7,7 @@ new ones are made for the new, and the survey says how many users are not throug
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from narthex.base.errors import Conflict, NotFound
@@ -34,13 +35,29 @@ class NoRelatedOrigins(NotFound):
     advice = "`narthex app answer-for NAME RP_ID` lets an application answer for a host"
 
 
+def split_seen(
+    seen: Iterable[SeenOrigin], *, without: tuple[str, ...]
+) -> tuple[tuple[SeenOrigin, ...], tuple[SeenOrigin, ...]]:
+    """What a lock would keep of what was seen, and what it would leave out.
+
+    Raises:
+        OriginMalformed.
+    """
+    foreign = {canonical_origin(origin) for origin in without}
+    kept, left_out = list[SeenOrigin](), list[SeenOrigin]()
+    for each in seen:
+        (left_out if each.origin in foreign else kept).append(each)
+    return tuple(kept), tuple(left_out)
+
+
 async def lock_origins(
-    call: OperatorCall, app_id: str, *, without: tuple[str, ...] = ()
+    call: OperatorCall, app_id: str, *, without: tuple[str, ...] = (), shown: Collection[SeenOrigin] | None = None
 ) -> tuple[ApplicationSettings, tuple[SeenOrigin, ...]]:
     """Make the list of what was seen: from now on ceremonies come from there, and from nowhere else.
 
     Args:
         without: origins that were seen and do not belong there.
+        shown: what the operator has looked at: what was seen since then is left out too. None takes all.
     Returns:
         the settings, and what was left out.
 
@@ -48,18 +65,21 @@ async def lock_origins(
         ApplicationNotFound, NoOriginSeen, OriginMalformed.
     """
     application = await get_application(call, app_id)
-    foreign = {canonical_origin(origin) for origin in without}
-    kept = [seen for seen in application.seen_origins if seen.origin not in foreign]
+    seen = application.seen_origins
+    if shown is not None:
+        looked_at = {(each.origin, each.rp_id) for each in shown}
+        seen = tuple(each for each in seen if (each.origin, each.rp_id) in looked_at)
+    kept, _ = split_seen(seen, without=without)
     settings = application.settings
     if not kept:
         raise NoOriginSeen(f"no origin was seen for {quoted(app_id)} that could be kept")
     changed = await change_settings(
         call,
         app_id,
-        origins=(*settings.origins, *(seen.origin for seen in kept)),
-        rp_ids=(*settings.rp_ids, *(seen.rp_id for seen in kept)),
+        origins=(*settings.origins, *(each.origin for each in kept)),
+        rp_ids=(*settings.rp_ids, *(each.rp_id for each in kept)),
     )
-    return changed, tuple(seen for seen in application.seen_origins if seen.origin in foreign)
+    return changed, tuple(each for each in application.seen_origins if each not in kept)
 
 
 async def forget_origins(call: OperatorCall, app_id: str) -> None:
