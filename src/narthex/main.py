@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
+import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,7 +27,7 @@ from narthex.http.app import create_app
 from narthex.http.environment import Environment
 from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
-from narthex.settings import Settings, read_settings
+from narthex.settings import SettingRefused, Settings, read_settings
 from narthex.usecases.call import Caller, OperatorCall
 from narthex.usecases.metadata import MetadataCatalog, MetadataSigner, update_when_due
 from narthex.usecases.tenant import Directory
@@ -104,7 +105,8 @@ async def prepare(settings: Settings) -> None:
     """Make the database ready: an empty one is set up, an older one is refused, and so is another key's.
 
     Raises:
-        DataDirUnusable, SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable.
+        DataDirUnusable, SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable,
+        SettingRefused.
     """
     make_data_dir(settings)
     revision = await migrate.current(settings.database_url)
@@ -113,6 +115,12 @@ async def prepare(settings: Settings) -> None:
     elif revision != migrate.head():
         raise SchemaOutdated(f"the database is at revision `{revision}` and this version needs `{migrate.head()}`")
     await _bind_key(settings)
+    if settings.conformance_application is not None:
+        store = await open_store(settings.database_url, pool_size=1)
+        try:
+            await _require_application(settings.conformance_application, store)
+        finally:
+            await store.close()
 
 
 async def bring_up_to_date(settings: Settings) -> tuple[str | None, str]:
@@ -177,6 +185,12 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
     store = await open_store(settings.database_url)
     try:
         await _match_key(store, keyring)
+        if settings.conformance_application is not None:
+            await _require_application(settings.conformance_application, store)
+            _log.warning(
+                "ANYONE can make and use passkeys of this application: NARTHEX_CONFORMANCE_APPLICATION is for tests",
+                application=settings.conformance_application,
+            )
         catalog = MetadataCatalog(metadata_signer(settings))
         if settings.metadata is not None:
             await _read_metadata(catalog, store)
@@ -198,6 +212,7 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             rate_limiter=limiter,
             version=__version__,
             catalog=catalog,
+            conformance_application=settings.conformance_application,
         )
     finally:
         await store.close()
@@ -206,6 +221,8 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
 @contextlib.asynccontextmanager
 async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
     """An operator at the command line."""
+    # Nobody is served here, and the application that the conformance tool needs may be made by this very command.
+    settings = msgspec.structs.replace(settings, conformance_application=None)
     await prepare(settings)
     async with opened(settings) as env:
         yield OperatorCall(
@@ -216,6 +233,19 @@ async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
             now=env.clock.now(),
             caller=Caller(),
             catalog=env.catalog,
+        )
+
+
+async def _require_application(app_id: str, store: RootStore) -> None:
+    """Let a setting that is mistyped not pass for one that is at work.
+
+    Raises:
+        SettingRefused: there is no such application.
+    """
+    if await store.tenant(app_id).find_application() is None:
+        raise SettingRefused(
+            f"NARTHEX_CONFORMANCE_APPLICATION names `{app_id}`, and there is no such application",
+            advice=f"make it with `narthex app create {app_id} --attestation --enterprise`, or drop the setting",
         )
 
 

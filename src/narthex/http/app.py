@@ -12,7 +12,7 @@ from narthex.http import client
 from narthex.http.environment import AnonymousCall, Environment, Header
 from narthex.http.openapi import Documented
 from narthex.http.problems import PathNotFound
-from narthex.http.routes import health, pages, well_known
+from narthex.http.routes import conformance, health, pages, well_known
 from narthex.http.routes.management import authenticator_policy, relying_party
 from narthex.http.routes.passwordless import application, authenticators, metadata, registration, sign_in
 from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
@@ -23,6 +23,9 @@ ROUTES: Sequence[RouteSpec] = (
     *pages.ROUTES,
 )
 """Every endpoint of the server. The ceremony's stand first: routes are tried in order."""
+
+CONFORMANCE_ROUTES: Sequence[RouteSpec] = routes_of(conformance)
+"""What the FIDO conformance tool calls: no part of the product, and there only where the operator asked for it."""
 
 _SLASHES = re.compile(r"/{2,}")
 
@@ -39,6 +42,8 @@ class Edge:
 
     def __init__(self, env: Environment, anonymous: AnonymousCall) -> None:
         routes = mount(ROUTES, env, anonymous)
+        if env.conformance_application is not None:
+            routes += conformance.mount(CONFORMANCE_ROUTES, env, anonymous, app_id=env.conformance_application)
         self._env = env
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
         self._fixed = {route.path: route.app for route in routes if not route.param_convertors}

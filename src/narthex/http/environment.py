@@ -45,6 +45,8 @@ class Environment:
     rate_limiter: RateLimiter | None
     version: str
     catalog: MetadataCatalog
+    conformance_application: str | None = None
+    """Whose passkeys the FIDO conformance tool may make and use; None, as anywhere that matters, keeps it out."""
     bad_keys: BadKeyLines = field(default_factory=BadKeyLines)
     answer_headers: tuple[Header, ...] = field(init=False)
     """What every answer carries; follows from the public URL."""
