@@ -33,7 +33,14 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; change nothing."""
     findings = [finding async for finding in _database(settings)]
-    return [*findings, _master_key_file(settings), _management_key(settings), _clock(), _public_url(settings)]
+    return [
+        *findings,
+        _master_key_file(settings),
+        _management_key(settings),
+        _clock(),
+        _public_url(settings),
+        *_conformance(settings),
+    ]
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -118,6 +125,13 @@ def _management_key(settings: Settings) -> Finding:
         words = "is short enough to be guessed: make one with `openssl rand -hex 32`"
         return Finding("management key", False, words, fatal=False)
     return Finding("management key", True, "set")
+
+
+def _conformance(settings: Settings) -> list[Finding]:
+    if settings.conformance_application is None:
+        return []
+    words = f"anybody can make passkeys for `{settings.conformance_application}`: unset it when the tests are over"
+    return [Finding("conformance application", False, words, fatal=False)]
 
 
 def _clock() -> Finding:
