@@ -7,6 +7,7 @@ from hashlib import sha256
 from time import process_time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,22 @@ def test_what_is_printed_is_parsed(challenge: bytes, origin: str, cross_origin: 
     client_data = parse_client_data(json.dumps(members, ensure_ascii=False).encode())
     assert (client_data.challenge, client_data.origin) == (challenge, origin)
     assert client_data.cross_origin is cross_origin
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_a_text_as_browsers_print_it_and_a_spaced_one_say_the_same(more: dict[str, Any]) -> None:
+    """The first is read by the fast decoder and the second by the strict one."""
+    members = more | MEMBERS | {"crossOrigin": False}
+    compact = parse_client_data(msgspec.json.encode(members))
+    spaced = parse_client_data(json.dumps(members).encode())
+    for name in ("type", "challenge", "origin", "cross_origin", "top_origin"):
+        assert getattr(compact, name) == getattr(spaced, name)
+
+
+@pytest.mark.parametrize("more", [b'"type":"webauthn.get"', b'"x":{"y":1,"y":1}', b'"x":NaN', b'"x":"\\ud800"'])
+def test_a_compact_text_is_read_as_strictly(more: bytes) -> None:
+    with pytest.raises(ClientDataMalformed):
+        parse_client_data(msgspec.json.encode(MEMBERS)[:-1] + b"," + more + b"}")
 
 
 @given(st.one_of(st.binary(), st.text().map(str.encode), JSON.map(lambda value: json.dumps(value).encode())))

@@ -229,6 +229,12 @@ def test_dates_include_their_bounds(instant: datetime, is_valid: bool) -> None:
         verdict(LEAF, now=instant)
 
 
+def test_what_is_remembered_of_a_path_is_its_signatures_and_not_its_dates() -> None:
+    assert verdict(LEAF, MIDDLE, ROOT) is UNCERTAIN
+    with pytest.raises(TrustPathInvalid):
+        verdict(LEAF, MIDDLE, ROOT, now=datetime(2100, 1, 1, tzinfo=UTC))
+
+
 def test_a_signature_that_leaves_bits_unused_is_malformed() -> None:
     signature = LEAF.certificate.signature
     whole = LEAF.der.removesuffix(b"\0" + signature)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
+from functools import cache
 
 import msgspec
 
@@ -138,25 +139,29 @@ def level_of(
     """
     if method is not Method.PASSKEY:
         return msgspec.structs.replace(NOTHING, amr=AMR_OF_METHOD.get(method, ()))
-    proofs = _proofs(up=up, uv=uv, exportable=exportable, facts=facts, fips_required=fips_required)
-    ceiling = min((CEILINGS.get(status, 3) for status in _statuses(facts)), default=3)
-    level = next(row.level for row in ROWS if row.proofs <= proofs and row.level.aal <= ceiling)
+    shown = (
+        up,
+        uv,
+        not exportable,
+        facts is not None and facts.hardware,
+        not fips_required or (facts is not None and facts.fips is not None),
+    )
+    level = _highest(shown, min((CEILINGS.get(status, 3) for status in _statuses(facts)), default=3))
     if level.aal and facts is not None and facts.software:
         return msgspec.structs.replace(level, amr=("swk", *level.amr))
     return level
 
 
-def _proofs(
-    *, up: bool, uv: bool, exportable: bool, facts: AuthenticatorFacts | None, fips_required: bool
-) -> frozenset[Proof]:
-    shown = {
-        Proof.UP: up,
-        Proof.UV: uv,
-        Proof.BOUND: not exportable,
-        Proof.HARDWARE: facts is not None and facts.hardware,
-        Proof.FIPS: not fips_required or (facts is not None and facts.fips is not None),
-    }
-    return frozenset(proof for proof, is_shown in shown.items() if is_shown)
+@cache
+def _highest(shown: tuple[bool, ...], ceiling: int) -> Level:
+    """Look the level up; there are 128 answers, and each sign-in asks.
+
+    Args:
+        shown: for each Proof, in their order.
+        ceiling: the highest AAL that is left.
+    """
+    proofs = {proof for proof, is_shown in zip(Proof, shown, strict=True) if is_shown}
+    return next(row.level for row in ROWS if row.proofs <= proofs and row.level.aal <= ceiling)
 
 
 def _statuses(facts: AuthenticatorFacts | None) -> tuple[str, ...]:

@@ -153,8 +153,7 @@ class PasskeyLimitReached(Rejected):
 # --- rules --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, kw_only=True):
     """All that a rule may look at."""
 
     policy: AuthenticatorPolicy
@@ -279,9 +278,12 @@ RULES: dict[str, Rule] = {
 authenticator or another try would mend, last what is not the authenticator's fault."""
 
 
+_MEMBERS = {name: name.replace("-", "_") for name in RULES}
+
+
 def mode_of(policy: AuthenticatorPolicy, rule: str) -> Mode:
     """The mode of a rule: the member of the same name."""
-    mode: Mode = getattr(policy, rule.replace("-", "_"))
+    mode: Mode = getattr(policy, _MEMBERS[rule])
     return mode
 
 
@@ -293,8 +295,7 @@ class Finding(msgspec.Struct, frozen=True):
     """False: it was only monitored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What the policy says of an authenticator."""
 
     findings: tuple[Finding, ...] = ()

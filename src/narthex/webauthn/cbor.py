@@ -28,6 +28,11 @@ _ARGUMENT_SIZE_BYTES = {24: 1, 25: 2, 26: 4, 27: 8}
 _KEY_TYPES = frozenset({_UNSIGNED, _NEGATIVE, _TEXT})
 _FALSE, _TRUE, _NULL = 20, 21, 22
 _FLOATS = frozenset({25, 26, 27})
+_PLAIN = {
+    **{major << 5 | info: 1 for major in (_UNSIGNED, _NEGATIVE) for info in range(24)},
+    **{major << 5 | info: 1 + info for major in (_BYTES, _TEXT) for info in range(24)},
+}
+"""First byte of an item → its size, where that byte tells all: most items are such. The others are walked."""
 
 
 def decode(raw: bytes, *, max_depth: int = MAX_DEPTH) -> object:
@@ -76,10 +81,13 @@ class _Walk:
         self._items_left = MAX_ITEMS
 
     def end_of_item(self, start: int, depth_left: int) -> int:
-        major, argument, at = _read_head(self._raw, start)
         self._items_left -= 1
         if self._items_left < 0:
             raise CborMalformed(f"CBOR has more than {MAX_ITEMS} items")
+        plain_end = start + _PLAIN.get(self._raw[start], 0) if start < len(self._raw) else start
+        if start < plain_end <= len(self._raw):
+            return plain_end
+        major, argument, at = _read_head(self._raw, start)
         if major in (_UNSIGNED, _NEGATIVE, _SIMPLE):
             return at
         if major in (_BYTES, _TEXT):

@@ -74,6 +74,26 @@ def _decode(raw: bytes) -> Members:
     if len(raw) > MAX_SIZE_BYTES:
         raise ClientDataMalformed(f"client data is larger than {MAX_SIZE_BYTES} bytes")
     _check_depth(raw)
+    value = _decode_printed(raw) or _decode_strictly(raw)
+    if not isinstance(value, dict):
+        raise ClientDataMalformed("client data is not a JSON object")
+    return value
+
+
+def _decode_printed(raw: bytes) -> object:
+    """Read a text that prints back to itself, as what browsers write does; None if it does not.
+
+    Such a text has no member twice, since printing would drop one, and nothing else that two readers could read
+    differently. So the fast decoder may have it, which saves 2 of 6 µs.
+    """
+    try:
+        value: object = _FAST_DECODER.decode(raw)
+        return value if _ENCODER.encode(value) == raw else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _decode_strictly(raw: bytes) -> object:
     try:
         value = _DECODER.decode(raw.decode())
         if b"\\u" in raw:
@@ -81,8 +101,6 @@ def _decode(raw: bytes) -> Members:
             json.dumps(value, ensure_ascii=False).encode()
     except ValueError as e:
         raise ClientDataMalformed("client data is not JSON in UTF-8 without a byte order mark") from e
-    if not isinstance(value, dict):
-        raise ClientDataMalformed("client data is not a JSON object")
     return value
 
 
@@ -108,6 +126,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ClientDataMalformed(f"client data has {quoted(name)}, which is not JSON")
 
 
+_ENCODER, _FAST_DECODER = msgspec.json.Encoder(), msgspec.json.Decoder()
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant)
 
 

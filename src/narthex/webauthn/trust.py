@@ -196,10 +196,17 @@ def _check_issued(certificate: Certificate, *, by: Certificate, below: int) -> N
         raise TrustPathInvalid("trust path is longer than one of its issuers allows")
     if isinstance(by.public_key, rsa.RSAPublicKey) and by.public_key.key_size < RSA_MIN_BITS:
         raise TrustPathInvalid(f"trust path has an issuer whose RSA key is shorter than {RSA_MIN_BITS} bits")
+    _check_signed(certificate.raw, by.raw)
+
+
+@lru_cache(maxsize=256)
+def _check_signed(der: bytes, by: bytes) -> None:
+    """Check name and signature. That holds once and for all, so it is remembered; a refusal is not."""
+    certificate, issuer = parse_certificate(der).parsed, parse_certificate(by).parsed
     try:
-        if not isinstance(certificate.parsed.signature_hash_algorithm, _SOUND_HASHES):
+        if not isinstance(certificate.signature_hash_algorithm, _SOUND_HASHES):
             raise TrustPathInvalid("trust path has a signature over a hash that is broken")
-        certificate.parsed.verify_directly_issued_by(by.parsed)
+        certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as e:
         raise TrustPathInvalid("trust path has a certificate that the next one did not issue") from e
 

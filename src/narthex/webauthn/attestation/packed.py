@@ -6,6 +6,8 @@ and the certificate's key is of the very type and curve that ``alg`` asks of a c
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -59,11 +61,17 @@ def _verify_certified(statement: Statement, evidence: Evidence) -> Attestation:
     certificate = parse_certificate(path[0])
     key = bind_key(get_algorithm_id(statement), certificate.public_key)
     check_signature(key, get_bytes(statement, "sig"), evidence.signed)
-    # L3 #sctn-packed-attestation-cert-requirements
-    check_end_entity(certificate)
-    _check_subject(certificate.subject)
+    _check_certificate(path[0])
     check_aaguid(certificate, evidence.attested.aaguid)
     return Attestation("packed", AttestationType.BASIC, path)
+
+
+@lru_cache(maxsize=256)
+def _check_certificate(der: bytes) -> None:
+    """L3 #sctn-packed-attestation-cert-requirements, but for the AAGUID. Those of a model come again and again."""
+    certificate = parse_certificate(der)
+    check_end_entity(certificate)
+    _check_subject(certificate.subject)
 
 
 def _check_subject(subject: x509.Name) -> None:
