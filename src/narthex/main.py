@@ -106,9 +106,11 @@ async def prepare(settings: Settings) -> None:
 
     Raises:
         DataDirUnusable, SchemaOutdated, MasterKeyMissing, MasterKeyDiffers, StoreUnavailable, MasterKeyUnusable,
-        SettingRefused.
+        MetadataRootUnusable, SettingRefused.
     """
     make_data_dir(settings)
+    # Read again by each worker; asked now, so that a start is refused with a sentence.
+    metadata_signer(settings)
     revision = await migrate.current(settings.database_url)
     if revision is None:
         await migrate.upgrade(settings.database_url)

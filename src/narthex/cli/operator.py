@@ -26,9 +26,13 @@ Yes = Annotated[bool, Parameter(name="--yes", help="Do not ask.", negative="")]
 
 def operate(config: Path | None, act: Callable[[OperatorCall], Awaitable[T]]) -> tuple[Settings, T]:
     """Do something as the operator of the database that the settings name."""
+    import structlog
+
     from narthex import main as house
 
     settings = settings_of(config)
+    # Standard output is for what was asked for, and scripts read it: what is told besides goes where errors go.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
     async def acted() -> T:
         async with house.operating(settings) as call:
