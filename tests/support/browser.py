@@ -32,10 +32,13 @@ ARGUMENTS = (
 
 
 @contextmanager
-def launch_browser() -> Iterator[Browser]:
-    """Start a headless Chromium. Nothing in the block may run an asyncio loop: Playwright's own runs in this thread."""
+def launch_browser(*arguments: str) -> Iterator[Browser]:
+    """Start a headless Chromium, with more arguments than the usual ones.
+
+    Nothing in the block may run an asyncio loop: Playwright's own runs in this thread.
+    """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*ARGUMENTS, *arguments])
         try:
             yield browser
         finally:
@@ -60,6 +63,10 @@ class VirtualAuthenticator:
         """What it keeps, with `credentialId`, `userHandle`, `signCount` and more, in standard base64."""
         found: list[dict[str, Any]] = self._send("getCredentials")["credentials"]
         return found
+
+    def add_credential(self, credential: dict[str, Any]) -> None:
+        """Let it keep what another one keeps."""
+        self._send("addCredential", credential=credential)
 
     def remove_credential(self, credential_id: str) -> None:
         self._send("removeCredential", credentialId=credential_id)
