@@ -255,6 +255,12 @@ async def test_a_forged_answer_is_refused_for_the_forgery_and_not_judged(
     assert "signature_invalid" == refused(response, 400, "signin_complete_error")["reason"]
 
 
+async def test_no_metadata_at_all_is_not_fresh(house: HouseInProcess, application: Application) -> None:
+    await decide(house, freshMetadata="enforce-new")
+    ceremonies = Ceremonies(application)
+    refused(await ceremonies.complete_registration(await begun_registration(ceremonies)), 400, "metadata_stale")
+
+
 # --- an AAGUID is a claim (Keycloak #48388) -------------------------------------------------------------------------
 
 PRETENDERS: dict[str, tuple[Json, Json, str]] = {

@@ -146,11 +146,15 @@ async def test_a_model_that_nobody_knows_or_that_is_named_twice_changes_nothing(
     assert [] == await names(application, allowed=True)
 
 
+OF_OUR_OWN = "abcdefab-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize("spelt", [OF_OUR_OWN, OF_OUR_OWN.upper(), OF_OUR_OWN.replace("-", "")])
 async def test_a_model_without_metadata_is_known_by_an_anchor_of_the_applications_own(
-    house: HouseInProcess, application: Application
+    house: HouseInProcess, application: Application, spelt: str
 ) -> None:
-    accepted(await set_anchors(house, anchor(OWN, aaGuids=["11111111-2222-3333-4444-555555555555"])))
-    done(await add(application, "11111111-2222-3333-4444-555555555555", isAllowed=True))
+    accepted(await set_anchors(house, anchor(OWN, aaGuids=[spelt])))
+    done(await add(application, OF_OUR_OWN, isAllowed=True))
 
 
 @pytest.mark.parametrize("path", ["/authenticators/add", "/authenticators/remove"])

@@ -86,9 +86,9 @@ async def add_models(call: Call, aaguids: Sequence[UUID], *, allowed: bool) -> N
     _require_attestation(call)
     if len(set(aaguids)) < len(aaguids):
         raise UnknownModel("an AAGUID is named twice")
-    named_by_anchors = {aaguid for anchor in call.application.settings.trust_anchors for aaguid in anchor.aaguids}
+    named_by_anchors = {UUID(aaguid) for anchor in call.application.settings.trust_anchors for aaguid in anchor.aaguids}
     for aaguid in aaguids:
-        if call.metadata.find(aaguid.bytes) is None and str(aaguid) not in named_by_anchors:
+        if call.metadata.find(aaguid.bytes) is None and aaguid not in named_by_anchors:
             raise UnknownModel(f"`{aaguid}` is not the AAGUID of a model that we know")
     _refuse_too_many(call.application, [aaguid.bytes for aaguid in aaguids])
     await call.store.commit(
