@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup serve clean test cov bench check docs fmt fmt-check lint types floors spell secrets lock wheel
+.PHONY: help setup serve clean test cov bench fuzz check docs fmt fmt-check lint types floors spell secrets lock wheel
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":[^#]*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -46,6 +46,9 @@ cov: setup ## show which branches the tests do not take
 bench: setup ## measure speed, memory and start, and compare them with the budgets (docs/benchmarks.md)
 	@scripts/test-tools.sh
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: setup ## spoil ceremonies and parsers' inputs at random, for some 20 minutes (CONTRIBUTING.md)
+	@scripts/fuzz.sh $(ARGS)
 
 check: fmt-check lint types floors spell secrets test ## all that CI checks
 

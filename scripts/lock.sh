@@ -18,8 +18,10 @@ compile() {
 
 compile runtime.lock pyproject.toml "$@"
 compile dev.lock pyproject.toml --extra dev "$@"
-"$python" -c '
-import tomllib
+for extra in build fuzz; do
+  "$python" -c '
+import sys, tomllib
 extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*extras["build"], sep="\n")
-' | compile build.lock - "$@"
+print(*extras[sys.argv[1]], sep="\n")
+' "$extra" | compile "$extra.lock" - "$@"
+done
