@@ -341,6 +341,7 @@ _CRL_ERRORS = (
     ValueError,
     TypeError,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
     UnsupportedAlgorithm,
     UserWarning,  # where warnings are errors, as in the tests
