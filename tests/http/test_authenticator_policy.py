@@ -576,6 +576,18 @@ async def test_rules_that_lock_out_only_together_are_found(house: HouseInProcess
     refused(await ask_policy(house, **only_eddsa), 409, "policy_locks_out")
 
 
+async def test_what_was_accepted_is_not_asked_about_at_every_change(
+    house: HouseInProcess, application: Application
+) -> None:
+    """Least of all when an operator takes a rule back to let users in again."""
+    await Ceremonies(application).register()
+    await decide(house, deviceBound="enforce", attestation="enforce", fips="enforce")
+    for members in ({"mostPasskeys": 7}, {"certification": "monitor"}, {"attestation": "off"}, {"badStatus": "off"}):
+        accepted(await ask_policy(house, **members))
+    for members in ({"attestation": "enforce"}, {"minimumFips": 2}, {"certification": "enforce"}):
+        refused(await ask_policy(house, **members), 409, "policy_locks_out")
+
+
 async def test_monitored_rules_do_not_count_as_locking_out(house: HouseInProcess, application: Application) -> None:
     await Ceremonies(application).register()
     accepted(await ask_policy(house, attestation="monitor", deviceBound="monitor", badStatus="enforce"))

@@ -34,6 +34,8 @@ from narthex.webauthn.authenticator_policy import (
 MOST_LISTED_MODELS = 1_000
 MOST_SHOWN = 100
 """How many passkeys and users a report names; it counts them all."""
+_MEASURES = {"certification": "minimum_certification", "fips": "minimum_fips", "algorithms": "allowed_algorithms"}
+"""Rule → by what it measures at a sign-in: a member of the policy."""
 
 
 class AttestationNotOffered(Forbidden):
@@ -183,7 +185,7 @@ async def change_policy(
     policy = checked(msgspec.structs.replace(old, **changes))
     if policy == old:
         return old
-    if not accept_lock_out and any(_refuses_sign_ins(policy, rule) for rule in RULES):
+    if not accept_lock_out and any(_refuses_anew(old, policy, rule) for rule in RULES):
         enforced = _only_enforced(policy)
         report = await report_on(call, app_id, enforced)
         if report.locked_out:
@@ -198,6 +200,13 @@ async def change_policy(
 
 def _refuses_sign_ins(policy: AuthenticatorPolicy, rule: str) -> bool:
     return mode_of(policy, rule) is Mode.ENFORCE
+
+
+def _refuses_anew(old: AuthenticatorPolicy, new: AuthenticatorPolicy, rule: str) -> bool:
+    """Whether sign-ins may be refused that were not: what was accepted once is not asked about at every change."""
+    measure = _MEASURES.get(rule, rule.replace("-", "_"))
+    same = _refuses_sign_ins(old, rule) and getattr(old, measure) == getattr(new, measure)
+    return _refuses_sign_ins(new, rule) and not same
 
 
 def _only_enforced(policy: AuthenticatorPolicy) -> AuthenticatorPolicy:
