@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +26,7 @@ import msgspec
 from bench import house, process
 from bench.load import NO_KEYS, Keys, Passkey, Stage, register, sign_in
 from bench.process import Server
+from bench.verification import Compared
 from tests.support.postgres import Cluster
 
 STAGES = ("signin/begin", "signin/complete", "signin/verify", "register/token", "register/begin", "register/complete")
@@ -33,6 +35,7 @@ HALF_LOAD_CONNECTIONS = 4
 SIGN_INS_AT_A_SIZE = 500
 
 Round = dict[str, Stage]
+_COMPARED = msgspec.json.Decoder(Compared)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -132,7 +135,7 @@ def _measure(options: Options, directory: Path) -> None:
     print(f"The very first start, which makes the tables: {cold.first_s:.2f} s.")
     resident = ", ".join(f"{mb:.0f} MB on {name}" for name, mb in used_mb.items())
     print(f"Resident: {idle_mb:.0f} MB before the first request; at most, {resident}.\n")
-    for budget in _budgets(floors, bares, ours["SQLite"]):
+    for budget in chain(_budgets(floors, bares, ours["SQLite"]), _verification_budgets()):
         print(budget)
     print(Budget("cold start to first answer", cold.clock_s, 0.8, unit=" s"))
     print(Budget("resident per worker, after the load, the larger", max(used_mb.values()), 90, unit=" MB"))
@@ -143,6 +146,19 @@ def _whole(subject: Subject, options: Options, round_: int) -> Round:
     users = [f"round{round_}user{n}" for n in range(options.count)]
     stages, passkeys = register(subject.server, subject.keys, users, connections=options.connections)
     return stages | sign_in(subject.server, subject.keys, passkeys, connections=options.connections)
+
+
+def _verification_budgets() -> Iterator[Budget]:
+    command = [sys.executable, "-m", "bench.verification"]
+    done = subprocess.run(command, check=True, capture_output=True, preexec_fn=process.on_server_core)
+    found = {kind.name: kind for kind in map(_COMPARED.decode, done.stdout.splitlines())}
+    for kind in found.values():
+        print(f"| {kind.name}, JSON in, verified | | {kind.ours_us:.0f} µs; its signatures {kind.bare_us:.0f} µs | |")
+    yield Budget("assertion, JSON in, verified ÷ its signature check", found["assertion"].ratio, 1.4, unit=" ×")
+    what = "registration with a certificate, JSON in, verified ÷ its signature checks"
+    yield Budget(what, found["registration"].ratio, 1.5, unit=" ×")
+    # No budget: it happens once for each batch of authenticators, until the server starts again.
+    print(f"| the same, when nothing is remembered of the model | | {found['first registration'].ratio:.3g} × | |")
 
 
 def _floor(directory: Path, count: int) -> Floor:

@@ -190,10 +190,11 @@ def _deny_list(case: Case) -> Rejected | None:
 
 
 def _bad_status(case: Case) -> Rejected | None:
-    if statuses := sorted(case.facts.standing.bad):
-        told = ", ".join(statuses)
-        return AuthenticatorCompromised(f"authenticator model {case.model} is reported as {told}", statuses=statuses)
-    return None
+    if not case.facts.standing.bad:
+        return None
+    statuses = sorted(case.facts.standing.bad)
+    told = ", ".join(statuses)
+    return AuthenticatorCompromised(f"authenticator model {case.model} is reported as {told}", statuses=statuses)
 
 
 def _attestation(case: Case) -> Rejected | None:

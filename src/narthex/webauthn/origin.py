@@ -12,6 +12,7 @@ origin: every sandboxed frame in the world shares it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from narthex.webauthn.errors import OriginMalformed, RpIdMalformed, quoted
@@ -63,6 +64,7 @@ def parse_origin(text: str) -> str:
     return origin
 
 
+@lru_cache(maxsize=1024)
 def parse_rp_id(text: str) -> str:
     """Check that a text is a relying party identifier: a valid domain in lower case.
 
