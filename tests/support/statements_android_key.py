@@ -66,11 +66,17 @@ def key_description(
     challenge: bytes,
     *,
     level: int = 1,
+    kept_in: int | None = None,
     software: Mapping[int, bytes] | bytes = SOFTWARE,
     tee: Mapping[int, bytes] | bytes = TEE,
 ) -> bytes:
-    """KeyDescription; a list may be given as bytes."""
-    members = [integer(300), integer(level, 0x0A), integer(300), integer(level, 0x0A)]
+    """KeyDescription; a list may be given as bytes.
+
+    Args:
+        level: attestationSecurityLevel, and keymasterSecurityLevel unless ``kept_in`` is that.
+    """
+    kept_in = level if kept_in is None else kept_in
+    members = [integer(300), integer(level, 0x0A), integer(300), integer(kept_in, 0x0A)]
     members += [item(0x04, challenge), item(0x04, b"")]
     members += [fields if isinstance(fields, bytes) else authorization_list(fields) for fields in (software, tee)]
     return item(0x30, b"".join(members))

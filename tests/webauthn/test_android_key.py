@@ -163,27 +163,38 @@ def test_the_keystore_vouches_for_a_key_of_any_algorithm(algorithm: int) -> None
     "members",
     [
         {"software": NONE, "tee": BOTH},
-        {"software": BOTH, "tee": NONE},
-        {"software": SIGNING, "tee": GENERATED},
         {"software": BOTH, "tee": BOTH},
-        {"software": NONE, "tee": NONE, "level": SOFTWARE},
-        {"software": GENERATED, "tee": NONE, "level": SOFTWARE},
         {"tee": BOTH | {20_000: integer(1)}},
         {"tee": BOTH, "level": 2},
     ],
+    ids=["hardware", "both", "field of the future", "strongbox"],
+)
+def test_what_the_hardware_enforces_is_vouched_for(members: dict[str, Any]) -> None:
+    register(**described(**members), expect=ANCHORED)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"software": BOTH, "tee": NONE},
+        {"software": SIGNING, "tee": GENERATED},
+        {"software": NONE, "tee": NONE, "level": SOFTWARE},
+        {"software": GENERATED, "tee": NONE, "level": SOFTWARE},
+        {"tee": BOTH, "level": SOFTWARE},
+        {"tee": BOTH, "kept_in": SOFTWARE},
+    ],
     ids=[
-        "hardware",
         "system",
         "half and half",
-        "both",
         "software that says nothing",
         "software that says half",
-        "field of the future",
-        "strongbox",
+        "software that speaks for hardware",
+        "hardware that speaks for software",
     ],
 )
-def test_it_does_not_matter_who_enforces_it(members: dict[str, Any]) -> None:
-    register(**described(**members), expect=ANCHORED)
+def test_what_the_system_enforces_verifies_and_nobody_vouches_for_it(members: dict[str, Any]) -> None:
+    verified = register(**described(**members), expect={"anchors": (maker().der,)})
+    assert Trust(TrustVerdict.UNCERTAIN) == verified.trust
 
 
 @pytest.mark.parametrize("algorithm", [-7, -257])

@@ -142,7 +142,10 @@ def judge_trust(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAn
         CertificateMalformed, TrustPathInvalid: a path is broken in itself.
     """
     trusts = [
-        verify_trust_path(part.trust_path, anchors=find_anchors(aaguid, part), now=now) for part in attestation.judged
+        # INVARIANT: whoever vouches for a model does so for keys that its hardware made and keeps. A genuine module
+        # also certifies keys that were brought along, and says so: their paths lead to the very same anchors.
+        verify_trust_path(part.trust_path, anchors=() if part.key_may_leave else find_anchors(aaguid, part), now=now)
+        for part in attestation.judged
     ]
     return min(trusts, key=lambda trust: _WORST_FIRST.index(trust.verdict), default=Trust(TrustVerdict.NO_PATH))
 

@@ -2,8 +2,9 @@
 
 The leaf is a certificate for the credential's own key. An extension in it, the key description of Android's key
 attestation, says how the key was made and what it may do: in two lists, one enforced by the system, the other by the
-secure hardware. A relying party may ask that the hardware enforces everything; we take the union of both lists, as
-the specification allows, because whether a key in software is good enough is judged by its trust path.
+secure hardware. A relying party may ask that the hardware enforces everything. We verify by the union of both lists, as
+the specification allows; but unless the hardware itself says that it made the key and holds it to its purpose, no
+anchor is asked to vouch for it (``key_may_leave``).
 
 Beyond the spec: the statement has no member but ``alg``, ``sig`` and ``x5c``; the description is DER, with exactly the
 eight members of its type; signing is the only purpose.
@@ -63,7 +64,7 @@ class KeyDescription(msgspec.Struct, frozen=True):
     """What the extension says, as far as it is judged."""
 
     security_level: int
-    """attestationSecurityLevel: 0 software, 1 trusted environment, 2 StrongBox."""
+    """0 software, 1 trusted environment, 2 StrongBox: of what attests, or of what keeps the key, the lower."""
     challenge: bytes
     software_enforced: AuthorizationList
     tee_enforced: AuthorizationList
@@ -71,6 +72,11 @@ class KeyDescription(msgspec.Struct, frozen=True):
     def find_all(self, tag: int) -> list[bytes]:
         """The values of a field in either list."""
         return [fields[tag] for fields in (self.software_enforced, self.tee_enforced) if tag in fields]
+
+    @property
+    def in_hardware(self) -> bool:
+        """The hardware says how the key was made and what it may do."""
+        return self.security_level > SECURITY_LEVEL_SOFTWARE and {PURPOSE, ORIGIN} <= self.tee_enforced.keys()
 
 
 def verify_android_key(statement: Statement, evidence: Evidence) -> Attestation:
@@ -92,7 +98,7 @@ def verify_android_key(statement: Statement, evidence: Evidence) -> Attestation:
     if description.challenge != evidence.client_data_hash:
         raise AttestationNonceMismatch("attestation certificate was made for another registration")
     _check_authorizations(description)
-    return Attestation("android-key", AttestationType.BASIC, path)
+    return Attestation("android-key", AttestationType.BASIC, path, key_may_leave=not description.in_hardware)
 
 
 def parse_key_description(raw: bytes) -> KeyDescription:
@@ -104,8 +110,9 @@ def parse_key_description(raw: bytes) -> KeyDescription:
     members = read_all(read_one(raw, SEQUENCE))
     if [member.tag for member in members] != _DESCRIPTION_TAGS:
         raise CertificateMalformed("key description has not the members of its type")
-    _, level, _, _, challenge, _, software, tee = (member.content for member in members)
-    return KeyDescription(to_integer(level), challenge, _read_list(software), _read_list(tee))
+    _, attested_in, _, kept_in, challenge, _, software, tee = (member.content for member in members)
+    level = min(to_integer(attested_in), to_integer(kept_in))
+    return KeyDescription(level, challenge, _read_list(software), _read_list(tee))
 
 
 def _read_list(raw: bytes) -> AuthorizationList:

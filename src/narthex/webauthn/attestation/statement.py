@@ -63,6 +63,8 @@ class Attestation(msgspec.Struct, frozen=True):
     """What a compound statement is made of; empty for any other."""
     covers_aaguid: bool = True
     """False where the certificates vouch for the key, and not for the AAGUID that came with it."""
+    key_may_leave: bool = False
+    """True where the statement itself lets the key be outside the hardware: no anchor is asked to vouch for it."""
 
     @property
     def judged(self) -> tuple[Attestation, ...]:

@@ -102,7 +102,7 @@ def verify_tpm(statement: Statement, evidence: Evidence) -> Attestation:
     _check_signature(alg, certificate, get_bytes(statement, "sig"), cert_info)
     check_certificate(certificate)
     check_aaguid(certificate, evidence.attested.aaguid)
-    return Attestation("tpm", AttestationType.ATTCA, path)
+    return Attestation("tpm", AttestationType.ATTCA, path, key_may_leave=not public_area.stays)
 
 
 def check_certificate(certificate: Certificate) -> None:

@@ -38,6 +38,10 @@ _NAME_HASHES: dict[int, Callable[[bytes], Any]] = {0x000B: sha256, 0x000C: sha38
 _CURVES: dict[int, ec.EllipticCurve] = {3: ec.SECP256R1(), 4: ec.SECP384R1(), 5: ec.SECP521R1()}
 """TPMI_ECC_CURVE → curve."""
 
+_STAYS = 1 << 1 | 1 << 4 | 1 << 5
+"""TPMA_OBJECT (section 8.3): fixedTPM, fixedParent and sensitiveDataOrigin. A key without them came from outside, or
+may be copied out, and a TPM certifies it all the same."""
+
 KeyNumbers = ec.EllipticCurvePublicNumbers | rsa.RSAPublicNumbers
 
 
@@ -56,6 +60,8 @@ class PublicArea(msgspec.Struct, frozen=True):
     name: bytes
     """nameAlg and the hash of the area (Part 1 section 16)."""
     key: KeyNumbers
+    stays: bool
+    """The TPM made the key, and never gives it away."""
 
 
 def parse_attest(raw: bytes) -> Attest:
@@ -93,12 +99,12 @@ def parse_public_area(raw: bytes) -> PublicArea:
     digest = _NAME_HASHES.get(int.from_bytes(name_alg, "big"))
     if digest is None or kind not in _SIGNATURE_SCHEMES:
         raise AttestationStatementMalformed("pubArea is of a type, or is named by a hash, that we do not accept")
-    reader.take(4)  # objectAttributes
+    attributes = reader.number(4)
     reader.sized(_MAX_DIGEST_BYTES)  # authPolicy
     _read_schemes(reader, kind)
     key: KeyNumbers = _read_rsa(reader) if kind == _ALG_RSA else _read_ecc(reader)
     reader.end()
-    return PublicArea(name_alg + digest(raw).digest(), key)
+    return PublicArea(name_alg + digest(raw).digest(), key, stays=attributes & _STAYS == _STAYS)
 
 
 def _read_schemes(reader: _Reader, kind: int) -> None:
