@@ -84,7 +84,7 @@ async def _keys(settings: Settings) -> Finding:
 
 async def _metadata(settings: Settings) -> Finding:
     if settings.metadata is None:
-        return Finding("FIDO metadata", True, "off: no authenticator proves its model")
+        return Finding("FIDO metadata", True, "off: only anchors of an application's own can prove a model")
     store = await open_store(settings.database_url, pool_size=1)
     try:
         kept, now = await store.find_metadata(), SystemClock().now()

@@ -8,6 +8,7 @@ private address because an unverified certificate said so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -213,10 +214,12 @@ def _is_private(url: httpx.URL) -> bool:
 
 
 def _ip_address(url: httpx.URL) -> IPv4Address | IPv6Address | None:
-    try:
+    with contextlib.suppress(ValueError):
         return ip_address(url.host)
-    except ValueError:
-        return None
+    # The resolver also reads `127.1`, `0x7f000001` and `2130706433`, as C does.
+    with contextlib.suppress(OSError, UnicodeError):
+        return IPv4Address(socket.inet_aton(url.host))
+    return None
 
 
 def _explain(error: Exception) -> tuple[str, str]:

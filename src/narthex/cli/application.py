@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter, validators
 
-from narthex.cli.operator import AsJson, Config, Name, Yes, is_agreed, operate, print_members, print_table
+from narthex.cli.operator import AsJson, Config, Name, Yes, is_agreed, operate, print_json, print_members, print_table
 
 if TYPE_CHECKING:
     from narthex.ports.records import SeenOrigin
@@ -105,7 +104,7 @@ def create(
     settings, keys = operate(config, lambda call: create_application(call, name, chosen))
     if as_json:
         names = {"appId": name, "apiUrl": settings.public_url}
-        print(json.dumps({**names, "apiKeys": keys.public, "apiSecrets": keys.secret}))
+        print_json({**names, "apiKeys": keys.public, "apiSecrets": keys.secret})
         return
     print(f"Application {name}. These keys are shown only now: keep the secret one on your backend.\n")
     print(f"  API URL     {settings.public_url}")
@@ -128,7 +127,7 @@ def set_(
     from narthex.usecases.application import change_settings
 
     _, changed = operate(config, lambda call: change_settings(call, name, **choices.changes()))
-    print_members(msgspec.to_builtins(changed))
+    print_members(_without_policy(msgspec.to_builtins(changed)))
 
 
 @applications.command
@@ -143,11 +142,9 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
         for key in application.api_keys
     ]
     if as_json:
-        print(json.dumps({"appId": name, "createdAt": application.created_at.isoformat(), **decided, "keys": keys}))
+        print_json({"appId": name, "createdAt": application.created_at.isoformat(), **decided, "keys": keys})
         return
-    for elsewhere in ("authenticator_policy", "trust_anchors"):
-        del decided[elsewhere]
-    print_members({"created_at": f"{application.created_at:%Y-%m-%d %H:%M} UTC", **decided})
+    print_members({"created_at": f"{application.created_at:%Y-%m-%d %H:%M} UTC", **_without_policy(decided)})
     print(f"authenticator policy: see `narthex policy show {name}`")
     for key in keys:
         print(f"{key['kind']} key: {key['key']}{' (locked)' if key['locked'] else ''}")
@@ -169,7 +166,7 @@ def origins(name: Name, /, *, as_json: AsJson = False, config: Config = None) ->
     settings = application.settings
     lists = {"origins": settings.origins, "top_origins": settings.top_origins, "rp_ids": settings.rp_ids}
     if as_json:
-        print(json.dumps({**lists, "seen": msgspec.to_builtins(application.seen_origins)}))
+        print_json({**lists, "seen": msgspec.to_builtins(application.seen_origins)})
         return
     print_members(lists)
     if not settings.origins:
@@ -214,15 +211,15 @@ def rp_ids(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> 
     _, survey = operate(config, lambda call: survey_rp_ids(call, name))
     moving = application.settings.rp_id_migration
     if as_json:
-        counts = [msgspec.to_builtins(count) for count in survey.rp_ids.values()]
-        print(json.dumps({"users": survey.users, "move": msgspec.to_builtins(moving), "rpIds": counts}))
+        progress = {"users": survey.users, "moved": survey.moved, "not_moved": survey.not_moved}
+        print_json({**progress, "move": msgspec.to_builtins(moving), "rp_ids": msgspec.to_builtins(survey.by_use())})
         return
     if not survey.rp_ids:
         print("There are no passkeys yet.")
     else:
         print_table(
             ("RP ID", "PASSKEYS", "USERS"),
-            ((each.rp_id, each.credentials, each.users) for each in survey.rp_ids.values()),
+            ((each.rp_id, each.credentials, each.users) for each in survey.by_use()),
         )
     for rp_id in application.related_rp_ids:
         print(f"Answers https://{rp_id}/.well-known/webauthn")
@@ -247,22 +244,34 @@ def move(
 ) -> None:
     """Move from one relying party id to another: passkeys of both sign in until the move ends."""
     from narthex.ports.records import RpIdMigration
-    from narthex.usecases.application import change_settings
+    from narthex.usecases.relying_party import change_move
 
     if end is (old is not None and new is not None):
         raise SystemExit("Say --from and --to to begin a move, or --end to end it.")
     moving = None if end else RpIdMigration(old=old or "", new=new or "")
-    operate(config, lambda call: change_settings(call, name, rp_id_migration=moving))
+    _, settings = operate(config, lambda call: change_move(call, name, moving))
     if moving is None:
         print("The move has ended.")
         return
-    print(f"""Passkeys for {moving.old} sign in at {moving.new} from now on. What is left to do:
+    listed = dict.fromkeys((*settings.origins, f"https://{moving.new}"))
+    print(f"""Users who are named at {moving.new} are asked for their passkeys of {moving.old}, until they have new
+ones; without a name, in autofill, browsers offer those of {moving.new} alone. What is left to do:
 
   1. Let https://{moving.old}/.well-known/webauthn be answered by this server, with the host it was asked by:
        narthex app answer-for {name} {moving.old}
-  2. Put the pages at {moving.new} on the list of origins: `narthex app set {name} --origin https://{moving.new} …`
+  2. Have the pages at {moving.new} on the list of origins, beside those that stay:
+       narthex app set {name} {" ".join(f"--origin {origin}" for origin in listed)}
   3. After a sign-in whose verified `rpId` is {moving.old}, offer the user a new passkey.
   4. Follow it: `narthex app rp-ids {name}`. When nobody is left: `narthex app move {name} --end`.""")
+
+
+@applications.command(name="forget-origins")
+def forget_origins_(name: Name, /, *, config: Config = None) -> None:
+    """Forget where ceremonies were seen to come from, and begin to learn anew."""
+    from narthex.usecases.relying_party import forget_origins
+
+    operate(config, lambda call: forget_origins(call, name))
+    print("Forgotten.")
 
 
 @applications.command(name="answer-for")
@@ -281,6 +290,11 @@ def answer_for_(
     print(
         f"https://{rp_id}/.well-known/webauthn is {'left alone' if leave else f'answered with the origins of {name}'}."
     )
+
+
+def _without_policy(settings: dict[str, Any]) -> dict[str, Any]:
+    """What `narthex policy show` prints is too much for a line."""
+    return {name: value for name, value in settings.items() if name not in ("authenticator_policy", "trust_anchors")}
 
 
 def _print_seen(seen: Sequence[SeenOrigin]) -> None:

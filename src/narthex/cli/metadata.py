@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from narthex.cli.operator import AsJson, Config, operate, print_members, print_table
+from narthex.cli.operator import AsJson, Config, operate, print_json, print_members, print_table
 
 if TYPE_CHECKING:
     from narthex.webauthn.metadata import MetadataEntry
@@ -38,11 +37,13 @@ def show(*, as_json: AsJson = False, config: Config = None) -> None:
         "problem": kept.problem,
     }
     if as_json:
-        print(json.dumps(state))
+        print_json(state)
         return
     print_members(state)
     if settings.metadata is None:
-        print("\nThere is no metadata: NARTHEX_METADATA is off. Without it no authenticator proves its model.")
+        print(
+            "\nThere is no metadata: NARTHEX_METADATA is off. Only anchors of an application's own can prove a model."
+        )
 
 
 @metadata.command

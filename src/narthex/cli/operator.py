@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
+from narthex.http.body import camel
 from narthex.settings import CONFIG, Settings, read_settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -65,6 +67,17 @@ def print_members(members: Mapping[str, Any]) -> None:
     """One member a line."""
     for name, value in members.items():
         print(f"{name.replace('_', ' ')}: {said(value)}")
+
+
+def print_json(members: Mapping[str, Any]) -> None:
+    """One JSON object, its members named as the HTTP API names them."""
+    print(json.dumps(_camelled(members), default=str))
+
+
+def _camelled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {camel(name): _camelled(inner) for name, inner in value.items()}
+    return [_camelled(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
 
 from narthex.base.values import to_base64url
-from narthex.cli.operator import AsJson, Config, Name, Yes, is_agreed, operate, print_members, print_table
+from narthex.cli.operator import (
+    AsJson,
+    Config,
+    Name,
+    Yes,
+    is_agreed,
+    operate,
+    print_json,
+    print_members,
+    print_table,
+)
+from narthex.http.problems import sentence
 
 if TYPE_CHECKING:
-    from narthex.ports.records import Application
-    from narthex.usecases.authenticator_policy import PolicyReport
+    from narthex.ports.records import Application, TrustAnchor
+    from narthex.usecases.call import OperatorCall
+    from narthex.usecases.policy_report import PolicyReport
     from narthex.webauthn.metadata import Metadata
+
+T = TypeVar("T")
 
 policies = App(name="policy", help="What an application asks of authenticators.")
 
@@ -73,9 +87,11 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
     _, (application, metadata) = operate(config, act)
     policy = msgspec.to_builtins(application.settings.authenticator_policy)
     if as_json:
-        models = [{"aaguid": str(UUID(bytes=m.aaguid)), "isAllowed": m.is_allowed} for m in application.authenticators]
+        models = [
+            {"aa_guid": str(UUID(bytes=m.aaguid)), "is_allowed": m.is_allowed} for m in application.authenticators
+        ]
         anchors = msgspec.to_builtins(application.settings.trust_anchors)
-        print(json.dumps({"policy": policy, "models": models, "anchors": anchors}))
+        print_json({"policy": policy, "models": models, "anchors": anchors})
         return
     print_members(policy)
     if application.authenticators:
@@ -97,55 +113,50 @@ def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Co
     A rule is `off`; or it is only noted what it objects to (`monitor`); or new passkeys are refused (`enforce-new`);
     or old ones are refused at sign-in as well (`enforce`).
     """
-    from narthex.usecases.authenticator_policy import LockOutNotAccepted, change_policy, report_on
+    from narthex.usecases.authenticator_policy import change_policy
+    from narthex.usecases.policy_report import report_on
 
-    try:
-        _, policy = operate(config, lambda call: change_policy(call, name, **rules.changes()))
-    except LockOutNotAccepted as refusal:
+    changes = rules.changes()
 
-        async def report(call: Any) -> PolicyReport:
-            return await report_on(call, name, await _proposed(call, name, rules))
-
-        _, found = operate(config, report)
+    def explain() -> None:
+        _, found = operate(config, lambda call: report_on(call, name, only_enforced=True, **changes))
         _print_report(found)
         print()
-        if not is_agreed(f"{refusal.message[:1].upper()}{refusal.message[1:]}. Enforce it all the same?", yes=yes):
-            raise SystemExit(1) from None
-        _, policy = operate(config, lambda call: change_policy(call, name, accept_lock_out=True, **rules.changes()))
+
+    policy = _agreed(
+        config, yes, lambda call, accepted: change_policy(call, name, accept_lock_out=accepted, **changes), explain
+    )
     print_members(msgspec.to_builtins(policy))
 
 
 @policies.command
 def report(name: Name, /, *, rules: Chosen = Rules(), as_json: AsJson = False, config: Config = None) -> None:
     """Print what the policy, with these changes, would do to the passkeys that are enrolled. Nothing is decided."""
-    from narthex.usecases.authenticator_policy import report_on
+    from narthex.usecases.policy_report import report_on
 
-    async def act(call: Any) -> PolicyReport:
-        return await report_on(call, name, await _proposed(call, name, rules))
-
-    _, found = operate(config, act)
+    _, found = operate(config, lambda call: report_on(call, name, **rules.changes()))
     if as_json:
-        print(json.dumps(_report_members(found)))
+        print_json(_report_members(found))
         return
     _print_report(found)
 
 
 @policies.command
-def allow(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+def allow(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
     """Put models on the allow list."""
-    _operate_models(name, aaguids, config, allowed=True)
+    _operate_models(name, aaguids, config, allowed=True, yes=yes)
 
 
 @policies.command
-def deny(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+def deny(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
     """Put models on the deny list."""
-    _operate_models(name, aaguids, config, allowed=False)
+    _operate_models(name, aaguids, config, allowed=False, yes=yes)
 
 
 @policies.command
-def delist(name: Name, aaguids: AaGuids, /, *, config: Config = None) -> None:
+def delist(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
     """Take models from either list."""
-    _operate_models(name, aaguids, config, allowed=None)
+    _operate_models(name, aaguids, config, allowed=None, yes=yes)
 
 
 @policies.command
@@ -159,6 +170,7 @@ def trust(
         list[UUID] | None, Parameter(help="A model that it may vouch for; without any, every one.")
     ] = None,
     hardware: Annotated[bool, Parameter(help="Its keys stay in hardware, to your knowledge.", negative="")] = False,
+    yes: Yes = False,
     config: Config = None,
 ) -> None:
     """Let a certificate of your own vouch for authenticators, beside those of the metadata."""
@@ -170,46 +182,71 @@ def trust(
         aaguids=tuple(map(str, aaguid or ())),
         hardware=hardware,
     )
-    _change_anchors(name, config, lambda kept: (*(each for each in kept if each.name != anchor.name), anchor))
+    _change_anchors(name, config, lambda kept: (*(each for each in kept if each.name != anchor.name), anchor), yes=yes)
 
 
 @policies.command
 def distrust(
-    name: Name, anchor: Annotated[str, Parameter(help="What the anchor is called.")], /, *, config: Config = None
+    name: Name,
+    anchor: Annotated[str, Parameter(help="What the anchor is called.")],
+    /,
+    *,
+    yes: Yes = False,
+    config: Config = None,
 ) -> None:
     """Take back what `trust` gave: what the certificate vouched for is no longer attested, from the next use on."""
-    _change_anchors(name, config, lambda kept: tuple(each for each in kept if each.name != anchor))
+
+    def less(kept: tuple[TrustAnchor, ...]) -> tuple[TrustAnchor, ...]:
+        if anchor not in (each.name for each in kept):
+            raise SystemExit(f"No anchor of {name} is called {anchor}: `narthex policy show {name}` prints them.")
+        return tuple(each for each in kept if each.name != anchor)
+
+    _change_anchors(name, config, less, yes=yes)
 
 
-async def _proposed(call: Any, name: str, rules: Rules) -> Any:
-    from narthex.usecases.application import get_application
-
-    policy = (await get_application(call, name)).settings.authenticator_policy
-    return msgspec.structs.replace(policy, **rules.changes())
-
-
-def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allowed: bool | None) -> None:
+def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allowed: bool | None, yes: bool) -> None:
     from narthex.usecases.authenticator_policy import operate_models
 
-    async def act(call: Any) -> tuple[Application, Metadata]:
-        return await operate_models(call, name, aaguids, allowed=allowed), call.catalog.current
+    async def act(call: OperatorCall, accepted: bool) -> tuple[Application, Metadata]:
+        changed = await operate_models(call, name, aaguids, allowed=allowed, accept_lock_out=accepted)
+        return changed, call.catalog.current
 
-    _, (application, metadata) = operate(config, act)
+    application, metadata = _agreed(config, yes, act)
     for aaguid in aaguids:
         listed = next((each for each in application.authenticators if each.aaguid == aaguid.bytes), None)
         place = "is on neither list" if listed is None else f"is {'allowed' if listed.is_allowed else 'denied'}"
         print(f"{aaguid} {place}: {_model(metadata, aaguid.bytes)}")
 
 
-def _change_anchors(name: str, config: Path | None, changed: Any) -> None:
-    from narthex.usecases.application import change_settings, get_application
+def _change_anchors(
+    name: str,
+    config: Path | None,
+    changed: Callable[[tuple[TrustAnchor, ...]], tuple[TrustAnchor, ...]],
+    *,
+    yes: bool,
+) -> None:
+    from narthex.usecases.authenticator_policy import change_anchors
 
-    async def act(call: Any) -> Any:
-        kept = (await get_application(call, name)).settings.trust_anchors
-        return await change_settings(call, name, trust_anchors=changed(kept))
+    anchors = _agreed(config, yes, lambda call, accepted: change_anchors(call, name, changed, accept_lock_out=accepted))
+    print_members({"anchors": [anchor.name for anchor in anchors]})
 
-    _, settings = operate(config, act)
-    print_members({"anchors": [anchor.name for anchor in settings.trust_anchors]})
+
+def _agreed(
+    config: Path | None,
+    yes: bool,
+    act: Callable[[OperatorCall, bool], Awaitable[T]],
+    explain: Callable[[], None] = lambda: None,
+) -> T:
+    """Do something; where it would lock users out, ask first."""
+    from narthex.usecases.policy_report import LockOutNotAccepted
+
+    try:
+        return operate(config, lambda call: act(call, False))[1]
+    except LockOutNotAccepted as refusal:
+        explain()
+        if not is_agreed(f"{sentence(refusal.message)} Do it all the same?", yes=yes):
+            raise SystemExit(1) from None
+    return operate(config, lambda call: act(call, True))[1]
 
 
 def _read_certificate(path: Path) -> str:
@@ -282,7 +319,7 @@ def _report_members(report: PolicyReport) -> dict[str, Any]:
             {
                 "userId": each.user_id,
                 "credentialId": to_base64url(each.credential_id),
-                "aaguid": str(UUID(bytes=each.aaguid)),
+                "aaGuid": str(UUID(bytes=each.aaguid)),
                 "model": each.model,
                 "rules": each.rules,
             }

@@ -63,6 +63,13 @@ class ApplicationExists(Conflict):
     advice = "choose another id"
 
 
+class SettingsChanged(Conflict):
+    """Somebody else decided something for the application meanwhile."""
+
+    code = "settings-changed"
+    advice = "look at what was decided, and try again"
+
+
 class ApplicationGone(NotFound):
     """The application was deleted while this request was under way."""
 
@@ -156,6 +163,12 @@ class AddTokenKey(msgspec.Struct, frozen=True):
     drop_before: datetime
 
 
+class ExpectSettings(msgspec.Struct, frozen=True):
+    """Go on only if nobody decided anything since the settings were read. Refuses with `SettingsChanged`."""
+
+    version: int
+
+
 class SetSettings(msgspec.Struct, frozen=True):
     """Replace the application's settings."""
 
@@ -217,6 +230,7 @@ Change: TypeAlias = (
     | AddEvent
     | AddApiKey
     | AddTokenKey
+    | ExpectSettings
     | SetSettings
     | RejudgeCredential
     | ListAuthenticators

@@ -162,6 +162,8 @@ class Application(msgspec.Struct, frozen=True):
     """Newest first."""
     configurations: tuple[AuthenticationConfiguration, ...] = ()
     delete_at: datetime | None = None
+    settings_version: int = 0
+    """Rises whenever somebody decides anew on the grounds of what was read: `ExpectSettings` compares it."""
     authenticators: tuple[ListedAuthenticator, ...] = ()
     """In the order of their AAGUIDs."""
     seen_origins: tuple[SeenOrigin, ...] = ()

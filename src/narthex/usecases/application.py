@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +15,16 @@ import msgspec
 
 from narthex.base.errors import Malformed, NotFound
 from narthex.base.values import Secret
-from narthex.ports.changes import AddApiKey, AddApplication, AddEvent, AddTokenKey, Change, SetSettings
+from narthex.ports.changes import (
+    AddApiKey,
+    AddApplication,
+    AddEvent,
+    AddTokenKey,
+    Change,
+    ExpectSettings,
+    SetSettings,
+    SettingsChanged,
+)
 from narthex.ports.environment import Keyring, Random
 from narthex.ports.records import (
     ApiKey,
@@ -32,6 +43,9 @@ from narthex.webauthn.origin import canonical_origin, parse_rp_id
 from narthex.webauthn.trust import parse_certificate
 
 MOST_TRUST_ANCHORS = 50
+_TRIES = 10
+
+Decision = Callable[[Application], Awaitable[Mapping[str, Any]]]
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
 
 SCOPES_OF_KIND = {
@@ -122,19 +136,41 @@ async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> Ap
         changes: members of `ApplicationSettings`.
 
     Raises:
-        ApplicationNotFound, or the refusal of an origin that is none.
+        what `decide` raises.
     """
-    application = await get_application(call, app_id)
-    settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
-    changed = [name for name in changes if getattr(settings, name) != getattr(application.settings, name)]
-    if changed:
+
+    async def named(application: Application) -> Mapping[str, Any]:
+        return changes
+
+    return await decide(call, app_id, named)
+
+
+async def decide(call: OperatorCall, app_id: str, decision: Decision) -> ApplicationSettings:
+    """Change settings on the grounds of what they are now; decided again when somebody else was faster.
+
+    Args:
+        decision: given the application, the members of `ApplicationSettings` that change.
+
+    Raises:
+        ApplicationNotFound, SettingsChanged, what `checked_settings` raises, and what the decision does.
+    """
+    for _ in range(_TRIES):
+        application = await get_application(call, app_id)
+        changes = await decision(application)
+        settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
+        changed = [name for name in changes if getattr(settings, name) != getattr(application.settings, name)]
+        if not changed:
+            return settings
         message = f"settings changed: {', '.join(changed)}"
-        await call.root.tenant(app_id).commit(
-            SetSettings(settings=settings),
-            *operator_event(call, app_id, settings, EventType.ApiManagementSettingsChanged, message),
-        )
-        call.directory.forget(app_id)
-    return settings
+        with contextlib.suppress(SettingsChanged):
+            await call.root.tenant(app_id).commit(
+                ExpectSettings(application.settings_version),
+                SetSettings(settings=settings),
+                *operator_event(call, app_id, settings, EventType.ApiManagementSettingsChanged, message),
+            )
+            call.directory.forget(app_id)
+            return settings
+    raise SettingsChanged(f"the settings of {quoted(app_id)} are being changed by others at the same time")
 
 
 def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
@@ -146,6 +182,8 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
     migration = settings.rp_id_migration
     moving: tuple[str, ...] = ()
     if migration is not None:
+        if not migration.old or not migration.new:
+            raise RpIdMigrationInvalid("a move needs an rp id to begin at and one to end at")
         if migration.old == migration.new:
             raise RpIdMigrationInvalid(f"a relying party cannot move from `{migration.old}` to itself")
         moving = (migration.new, migration.old)

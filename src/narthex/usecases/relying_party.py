@@ -7,18 +7,26 @@ new ones are made for the new, and the survey says how many users are not throug
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from narthex.base.errors import Conflict, NotFound
 from narthex.ports.changes import AnswerForRpId, ForgetOrigins, LeaveRpId
-from narthex.ports.records import ApplicationSettings, EventType, SeenOrigin
+from narthex.ports.records import Application, ApplicationSettings, EventType, RpIdMigration, SeenOrigin
 from narthex.ports.store import RootStore
-from narthex.usecases.application import change_settings, get_application, operator_event
+from narthex.usecases.application import decide, get_application, operator_event
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.credential import credentials_by_user
 from narthex.webauthn.errors import quoted
 from narthex.webauthn.origin import canonical_origin, parse_rp_id
+
+
+class OriginsLocked(Conflict):
+    """The application has a list of origins already: nothing was noted since, so there is nothing to lock."""
+
+    code = "origins-locked"
+    advice = "change the list itself: `narthex app set NAME --origin …`, or `--empty-origin` to open it again"
 
 
 class NoOriginSeen(Conflict):
@@ -62,24 +70,48 @@ async def lock_origins(
         the settings, and what was left out.
 
     Raises:
-        ApplicationNotFound, NoOriginSeen, OriginMalformed.
+        ApplicationNotFound, OriginsLocked, NoOriginSeen, OriginMalformed.
     """
-    application = await get_application(call, app_id)
-    seen = application.seen_origins
-    if shown is not None:
-        looked_at = {(each.origin, each.rp_id) for each in shown}
-        seen = tuple(each for each in seen if (each.origin, each.rp_id) in looked_at)
-    kept, _ = split_seen(seen, without=without)
-    settings = application.settings
-    if not kept:
-        raise NoOriginSeen(f"no origin was seen for {quoted(app_id)} that could be kept")
-    changed = await change_settings(
-        call,
-        app_id,
-        origins=(*settings.origins, *(each.origin for each in kept)),
-        rp_ids=(*settings.rp_ids, *(each.rp_id for each in kept)),
-    )
-    return changed, tuple(each for each in application.seen_origins if each not in kept)
+    left_out: tuple[SeenOrigin, ...] = ()
+
+    async def seen(application: Application) -> Mapping[str, Any]:
+        nonlocal left_out
+        if application.settings.origins:
+            raise OriginsLocked(f"ceremonies of {quoted(app_id)} come from a list of origins already")
+        looked_at = {(each.origin, each.rp_id) for each in (application.seen_origins if shown is None else shown)}
+        candidates = tuple(each for each in application.seen_origins if (each.origin, each.rp_id) in looked_at)
+        kept, _ = split_seen(candidates, without=without)
+        if not kept:
+            raise NoOriginSeen(f"no origin was seen for {quoted(app_id)} that could be kept")
+        left_out = tuple(each for each in application.seen_origins if each not in kept)
+        return {
+            "origins": tuple(each.origin for each in kept),
+            "rp_ids": (*application.settings.rp_ids, *(each.rp_id for each in kept)),
+        }
+
+    settings = await decide(call, app_id, seen)
+    # What was left out must not come back by itself when the application is opened and locked another time.
+    await call.root.tenant(app_id).commit(ForgetOrigins())
+    call.directory.forget(app_id)
+    return settings, left_out
+
+
+async def change_move(call: OperatorCall, app_id: str, moving: RpIdMigration | None) -> ApplicationSettings:
+    """Begin a move from one rp id to another; None ends the one that is under way, and takes the old id off the list.
+
+    Raises:
+        ApplicationNotFound, RpIdMigrationInvalid, RpIdMalformed.
+    """
+
+    async def moved(application: Application) -> Mapping[str, Any]:
+        settings = application.settings
+        ended = settings.rp_id_migration
+        if moving is not None or ended is None:
+            return {"rp_id_migration": moving}
+        kept = tuple(rp_id for rp_id in settings.rp_ids if rp_id != ended.old)
+        return {"rp_id_migration": None, "rp_ids": kept}
+
+    return await decide(call, app_id, moved)
 
 
 async def forget_origins(call: OperatorCall, app_id: str) -> None:
@@ -145,6 +177,10 @@ class RpIdSurvey:
     """Users who have passkeys for the old id and none for the new one."""
     moved: int = 0
     """Users who have one for the new id."""
+
+    def by_use(self) -> list[RpIdCount]:
+        """The rp ids, the one with most passkeys first."""
+        return sorted(self.rp_ids.values(), key=lambda count: (-count.credentials, count.rp_id))
 
 
 async def survey_rp_ids(call: OperatorCall, app_id: str) -> RpIdSurvey:

@@ -51,6 +51,8 @@ from narthex.webauthn.messages import AuthenticationResponse
 # The purpose's row is one for the whole application: written at each sign-in it would be the one row that
 # all of them wait for.
 _PURPOSE_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+_LONGEST_USER_ID_BYTES = 64
+"""That of a user handle (L3 #user-handle)."""
 
 
 class UnknownCredential(Rejected):
@@ -112,8 +114,10 @@ async def begin_sign_in(
     relying_party, allowed = await _allowed_credentials(call, asked, asked_rp_id)
     anybody = not (user_id or alias)
     seed = None
-    if call.application.settings.conceal_unknown_users and not anybody and not allowed:
+    if call.application.settings.conceal_unknown_users and not anybody:
+        # Kept for true users too, who need none: with it the session would be longer for those who are not here.
         seed = decoy_seed(call, user_id=user_id, alias=alias, rp_id=asked_rp_id)
+    if seed is not None and not allowed:
         relying_party = _decoy_rp_id(call, seed, asked_rp_id)
         if relying_party != asked_rp_id:
             # What the old page would be told: a passkey is the same one on both.
@@ -122,6 +126,7 @@ async def begin_sign_in(
     # A sign-in for a user who has no passkey here is open to anybody's, as the compatible API has it. Any other
     # purpose is about the user who was asked for, and nobody else can serve it.
     bound = not anybody and (bool(allowed) or configuration.purpose != "sign-in")
+    bound_to = (asked or "") if bound else None
     options = RequestOptions(
         rp_id=relying_party,
         challenge=call.random(CHALLENGE_SIZE),
@@ -134,11 +139,12 @@ async def begin_sign_in(
         challenge=options.challenge,
         expires_at=call.now + (AUTOFILL_SESSION_LIVES if anybody else SESSION_LIVES),
         rp_id=relying_party,
-        user_id=(asked or "") if bound else None,
+        user_id=bound_to,
         user_verification_required=options.user_verification == "required",
         purpose=configuration.purpose,
         decoy=seed,
         asked_rp_id=None if relying_party == asked_rp_id else asked_rp_id,
+        filler=b"" if seed is None else _filler(bound_to or ""),
     )
     return options, await seal_token(call, TokenKind.SIGN_IN_SESSION, session)
 
@@ -301,6 +307,12 @@ async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> t
         if allowed:
             return candidate, allowed
     return rp_id, []
+
+
+def _filler(user_id: str) -> bytes:
+    """As many bytes as the longest user id has more. MessagePack spends one less on the length of a text below 32."""
+    size = len(user_id.encode())
+    return bytes(max(0, _LONGEST_USER_ID_BYTES - size + (size < 32)))
 
 
 def _decoy_rp_id(call: Call, seed: bytes, rp_id: str) -> str:

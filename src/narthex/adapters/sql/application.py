@@ -11,11 +11,18 @@ from narthex.adapters.sql.encoding import from_us, from_us_or_none, settings_fro
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import RootStatement, TenantStatement
-from narthex.ports.changes import AddApplication, ApplicationExists, ApplicationGone, SetSettings
+from narthex.ports.changes import (
+    AddApplication,
+    ApplicationExists,
+    ApplicationGone,
+    ExpectSettings,
+    SetSettings,
+    SettingsChanged,
+)
 from narthex.ports.records import Application
 
 _PARTS = {
-    "application": {"created_at": "bigint", "settings": "text", "delete_at": "bigint"},
+    "application": {"created_at": "bigint", "settings": "text", "delete_at": "bigint", "settings_version": "bigint"},
     "api_key": api_key.COLUMNS,
     "token_key": token_key.COLUMNS,
     "authentication_configuration": configuration.COLUMNS,
@@ -72,6 +79,13 @@ _ADD = TenantStatement(
     """,
     must_change=True,
 )
+_EXPECT_SETTINGS = TenantStatement(
+    """
+    update application set settings_version = settings_version + 1
+    where app_id = :app_id and settings_version = :version
+    """,
+    must_change=True,
+)
 _SET_SETTINGS = TenantStatement("update application set settings = :settings where app_id = :app_id", must_change=True)
 
 
@@ -82,7 +96,7 @@ def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
     applications, api_keys, token_keys, configurations, authenticators, seen_origins, related_rp_ids = parts
     if not applications:
         return None
-    created_at, settings, delete_at = applications[0]
+    created_at, settings, delete_at, settings_version = applications[0]
     return Application(
         app_id=app_id,
         created_at=from_us(created_at),
@@ -93,6 +107,7 @@ def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
         ),
         configurations=tuple(sorted(map(configuration.from_row, configurations), key=lambda kept: kept.purpose)),
         delete_at=from_us_or_none(delete_at),
+        settings_version=settings_version,
         authenticators=tuple(sorted(map(authenticator.from_row, authenticators), key=lambda listed: listed.aaguid)),
         seen_origins=tuple(
             sorted(
@@ -112,7 +127,12 @@ def _set_settings(app_id: str, change: SetSettings) -> list[Step]:
     return [(_SET_SETTINGS, _SET_SETTINGS.bind(app_id, settings=to_json(change.settings)))]
 
 
+def _expect_settings(app_id: str, change: ExpectSettings) -> list[Step]:
+    return [(_EXPECT_SETTINGS, _EXPECT_SETTINGS.bind(app_id, version=change.version))]
+
+
 CHANGES: Plans = {
     AddApplication: Plan(_add, ApplicationExists, "the application id is taken"),
+    ExpectSettings: Plan(_expect_settings, SettingsChanged, "the settings were changed meanwhile"),
     SetSettings: Plan(_set_settings, ApplicationGone, "the application is gone"),
 }

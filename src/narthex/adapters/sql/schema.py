@@ -70,6 +70,7 @@ application = _table(
     Column("created_at", Instant, nullable=False),
     Column("settings", Json, nullable=False),
     Column("delete_at", Instant),
+    Column("settings_version", Number, nullable=False, server_default=text("0")),
     key=("app_id",),
 )
 

@@ -11,12 +11,13 @@ import msgspec
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule
-from narthex.http.routes.passwordless.shapes import Answer, Request, told
+from narthex.http.routes.passwordless.shapes import AcceptLockOut, Answer, Request, told
 from narthex.http.routing import route
 from narthex.ports.records import TrustAnchor
-from narthex.usecases.application import change_settings, get_application
-from narthex.usecases.authenticator_policy import Objection, PolicyReport, change_policy, report_on
+from narthex.usecases.application import get_application
+from narthex.usecases.authenticator_policy import change_anchors, change_policy
 from narthex.usecases.call import OperatorCall
+from narthex.usecases.policy_report import Objection, PolicyReport, report_on
 from narthex.webauthn.authenticator_policy import RULES, AuthenticatorPolicy, Mode
 from narthex.webauthn.metadata import FidoLevel
 
@@ -55,9 +56,7 @@ class AuthenticatorPolicyBody(Request):
     allowed_algorithms: list[int] | None = None
     passkeys_per_user: _Mode = None
     most_passkeys: int | None = None
-    accept_lock_out: Annotated[
-        bool | None, told("Enforce it also where users are left without a passkey that signs them in.")
-    ] = None
+    accept_lock_out: AcceptLockOut = None
 
     rules: ClassVar = {
         **{rule.replace("-", "_"): (_MODE,) for rule in RULES},
@@ -150,6 +149,7 @@ class TrustAnchorsBody(Request):
     """The anchors that the application shall have; they replace those that it has."""
 
     anchors: list[TrustAnchorBody] | None = None
+    accept_lock_out: AcceptLockOut = None
 
     rules: ClassVar = {"anchors": (Rule(_broken_anchors, needed=True),)}
 
@@ -196,8 +196,7 @@ async def set_policy(call: OperatorCall, body: AuthenticatorPolicyBody, app_id: 
 )
 async def report_policy(call: OperatorCall, body: AuthenticatorPolicyBody, app_id: str) -> PolicyReportAnswer:
     """What the policy, with these changes, would do to those who are enrolled. Nothing is decided."""
-    policy = (await get_application(call, app_id)).settings.authenticator_policy
-    return _report(await report_on(call, app_id, msgspec.structs.replace(policy, **body.changes())))
+    return _report(await report_on(call, app_id, **body.changes()))
 
 
 @route("GET", "/admin/apps/{app_id}/trust-anchors", access=Access.MANAGEMENT_KEY, answer=list[TrustAnchorAnswer])
@@ -225,8 +224,8 @@ async def set_anchors(call: OperatorCall, body: TrustAnchorsBody, app_id: str) -
         )
         for each in body.anchors or ()
     )
-    settings = await change_settings(call, app_id, trust_anchors=anchors)
-    return [_anchor(anchor) for anchor in settings.trust_anchors]
+    kept = await change_anchors(call, app_id, lambda _: anchors, accept_lock_out=body.accept_lock_out is True)
+    return [_anchor(anchor) for anchor in kept]
 
 
 def _policy(policy: AuthenticatorPolicy) -> AuthenticatorPolicyAnswer:

@@ -14,7 +14,7 @@ from narthex.http.routing import route
 from narthex.ports.records import Application, RpIdMigration
 from narthex.usecases.application import change_settings, get_application
 from narthex.usecases.call import OperatorCall
-from narthex.usecases.relying_party import answer_for, forget_origins, lock_origins, survey_rp_ids
+from narthex.usecases.relying_party import answer_for, change_move, forget_origins, lock_origins, survey_rp_ids
 
 
 class OriginsBody(Request):
@@ -125,7 +125,7 @@ async def get_rp_ids(call: OperatorCall, app_id: str) -> RpIdsAnswer:
 async def migrate(call: OperatorCall, body: MigrationBody, app_id: str) -> RpIdsAnswer:
     """Begin a move from one rp id to another, or end it: passkeys of both sign in while it lasts."""
     moving = RpIdMigration(old=body.old or "", new=body.new or "") if body.old or body.new else None
-    await change_settings(call, app_id, rp_id_migration=moving)
+    await change_move(call, app_id, moving)
     return await _survey(call, app_id)
 
 
@@ -172,6 +172,6 @@ async def _survey(call: OperatorCall, app_id: str) -> RpIdsAnswer:
         not_moved=survey.not_moved,
         rp_ids=[
             RpIdCountAnswer(rp_id=count.rp_id, credentials=count.credentials, users=count.users)
-            for count in sorted(survey.rp_ids.values(), key=lambda count: (-count.credentials, count.rp_id))
+            for count in survey.by_use()
         ],
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from narthex.http.authenticate import ANY_SCOPE, Access
 from narthex.http.body import Rule, required
-from narthex.http.routes.passwordless.shapes import Answer, Request, instant_bare, told
+from narthex.http.routes.passwordless.shapes import AcceptLockOut, Answer, Request, instant_bare, told
 from narthex.http.routing import route
 from narthex.ports.records import ListedAuthenticator
 from narthex.usecases import authenticator_policy
@@ -43,6 +43,7 @@ class AddAuthenticatorsBody(Request):
 
     aa_guids: AaGuids = None
     is_allowed: Annotated[bool | None, told("True for the allow list; without it, the deny list.")] = False
+    accept_lock_out: AcceptLockOut = None
 
     rules: ClassVar = {"aa_guids": (_AAGUIDS,)}
 
@@ -51,6 +52,7 @@ class RemoveAuthenticatorsBody(Request):
     """Models to take from the lists."""
 
     aa_guids: AaGuids = None
+    accept_lock_out: AcceptLockOut = None
 
     rules: ClassVar = {"aa_guids": (_AAGUIDS,)}
 
@@ -82,13 +84,15 @@ async def authenticators_add(call: Call, body: AddAuthenticatorsBody) -> None:
 
     A model satisfies the allow list only with attestation that leads to a trusted root: an AAGUID alone is a claim.
     """
-    await authenticator_policy.add_models(call, _uuids(body.aa_guids), allowed=body.is_allowed is True)
+    accepted, allowed = body.accept_lock_out is True, body.is_allowed is True
+    await authenticator_policy.add_models(call, _uuids(body.aa_guids), allowed=allowed, accept_lock_out=accepted)
 
 
 @route("POST", "/authenticators/remove", access=Access.SECRET_KEY, scope=ANY_SCOPE, body=RemoveAuthenticatorsBody)
 async def authenticators_remove(call: Call, body: RemoveAuthenticatorsBody) -> None:
     """Take models from either list. Those that are on none are ignored."""
-    await authenticator_policy.remove_models(call, _uuids(body.aa_guids))
+    accepted = body.accept_lock_out is True
+    await authenticator_policy.remove_models(call, _uuids(body.aa_guids), accept_lock_out=accepted)
 
 
 def _listed(each: ListedAuthenticator) -> ListedAuthenticatorAnswer:

@@ -26,6 +26,11 @@ Origin = Annotated[str | None, told("The page, as `window.location.origin` gives
 RpId = Annotated[str | None, told("The domain, as `window.location.hostname` gives it.", "example.com")]
 
 
+AcceptLockOut = Annotated[
+    bool | None, told("Decide it also where it leaves users without a passkey that signs them in.")
+]
+
+
 class Request(Body):
     """A request: sentences about a member spell it with a capital."""
 

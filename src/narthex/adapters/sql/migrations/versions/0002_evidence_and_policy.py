@@ -53,6 +53,7 @@ def upgrade() -> None:
     context.config.attributes["output"].kept.append(_FILL)
     # With a default, so that the log, the longest table, is not written anew.
     op.add_column("event", sa.Column("details", sa.Text(), nullable=False, server_default=sa.text("''")))
+    op.add_column("application", sa.Column("settings_version", _NUMBER, nullable=False, server_default=sa.text("0")))
     _create(
         "attestation",
         _kept("app_id", _ID),
