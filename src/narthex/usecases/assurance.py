@@ -56,7 +56,7 @@ class AssuranceRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True)
     origin: Annotated[str | None, Meta(description="The page that asked for it.")]
     transports: Annotated[tuple[str, ...], Meta(description="How the authenticator can be reached.")]
     attachment: Annotated[str | None, Meta(description="`platform` or `cross-platform`: the browser's word.")]
-    auth_time: Annotated[str, Meta(description="When the user acted, UTC.")]
+    auth_time: Annotated[str, Meta(description="When the user acted, or the token was made, UTC.")]
     ip: Annotated[str, Meta(description="Where the browser called from, as far as trusted proxies tell.")]
     device: Annotated[str, Meta(description="Browser and system, as the browser says.")]
     metadata_number: Annotated[int, Meta(description="Serial number of the FIDO metadata judged by; 0 without any.")]

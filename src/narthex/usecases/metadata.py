@@ -18,6 +18,7 @@ from narthex.ports.records import KeptMetadata
 from narthex.ports.store import RootStore
 from narthex.webauthn.metadata import NO_METADATA, Metadata, verify_metadata
 
+_A_MOMENT = timedelta(seconds=1)
 _LONGEST_PROBLEM = 500
 _RETRIED_AFTER = timedelta(minutes=1)
 _RETRIED_AT_LEAST_EVERY = timedelta(hours=6)
@@ -87,6 +88,7 @@ async def update_metadata(
         MetadataUnavailable: it cannot be fetched.
         the refusals of `verify_metadata`: it does not verify.
     """
+    await root.claim_metadata_try(at=now, last_tried_before=now + _A_MOMENT)  # So that it is known when we tried.
     try:
         fetched = await source.fetch()
         metadata = await catalog.verify(fetched.blob, now=now, crls=fetched.crls)
@@ -126,7 +128,7 @@ async def update_when_due(
     if not is_due(kept, now=now, every=every):
         return None
     # A second before the try that we saw: whoever claims it first moves it past that.
-    before = now if kept.tried_at is None else kept.tried_at + timedelta(seconds=1)
+    before = now if kept.tried_at is None else kept.tried_at + _A_MOMENT
     if not await root.claim_metadata_try(at=now, last_tried_before=before):
         return None
     return await update_metadata(root, catalog, source, now=now)

@@ -112,4 +112,6 @@ def _by_hand(call: Call, *, rp_id: str | None, origin: str | None) -> Assurance:
         auth_time=call.now,
         rp_id=rp_id,
         origin=origin,
+        mds_number=call.metadata.number,
+        mds_stale=call.metadata.is_stale(call.now),
     )

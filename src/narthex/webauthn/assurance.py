@@ -299,6 +299,8 @@ def unproven(
     device: str = "",
     rp_id: str | None = None,
     origin: str | None = None,
+    mds_number: int = 0,
+    mds_stale: bool = False,
     findings: tuple[str, ...] = (),
 ) -> Assurance:
     """Make the record of a way in that is no ceremony: AAL 0, and nothing observed of any authenticator.
@@ -337,6 +339,8 @@ def unproven(
         auth_time=auth_time,
         ip=ip,
         device=device,
+        mds_number=mds_number,
+        mds_stale=mds_stale,
         findings=findings,
     )
 
