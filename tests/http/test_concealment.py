@@ -90,6 +90,24 @@ async def test_the_session_of_nobody_is_as_long_as_that_of_a_user(
     assert 1 == len(sizes)
 
 
+@pytest.mark.parametrize("length", [1, 31, 32, 64])
+async def test_no_rp_id_is_of_a_length_at_which_the_session_tells(
+    house: HouseInProcess, application: Application, length: int
+) -> None:
+    """The padding ends somewhere: one byte more or less of what is secret must not push one session past it."""
+    user = "u" * length
+    await house.change_settings("demo", conceal_unknown_users=True)
+    told = {}
+    for size in range(4, 254, 7 if length in (31, 32) else 13):
+        rp_id = ".".join(["a" * 41] * 6)[:size].rstrip(".") + ".x"
+        page = Ceremonies(application, origin=f"https://{rp_id}", rp_id=rp_id)
+        await page.register(user, aliases=["known"])
+        questions = ({"userId": user}, {"userId": "n" * length}, {"alias": "known"}, {"alias": "other"})
+        asked, nobody, known, other = [len((await page.begin_sign_in(**each)).session) for each in questions]
+        told |= {size: (asked, nobody, known, other)} if asked != nobody or known != other else {}
+    assert {} == told
+
+
 @pytest.mark.parametrize("asked", [{"userId": "ann"}, {"userId": "nobody"}, {"alias": "ann@x"}, {"alias": "nobody@x"}])
 async def test_ones_own_passkey_answers_for_nobody_else(
     concealing: Ceremonies, application: Application, asked: dict[str, str]

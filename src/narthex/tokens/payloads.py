@@ -85,6 +85,8 @@ class SignInSession(msgspec.Struct, frozen=True, array_like=True):
     """What the decoy grows from that was offered instead of a credential."""
     asked_rp_id: str | None = None
     """What the page asked for, where it was given the older id of a relying party that is moving."""
+    filler: bytes = b""
+    """Where users are concealed: makes the session as long for nobody as for whoever bears an alias."""
 
 
 class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
