@@ -225,7 +225,13 @@ def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert "its name is not known" in refusal_of("https://metadata.invalid/").message
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]"),
+        *("127.1", "0x7f000001", "2130706433", "017700000001", "0xa9.254.43518", "0"),
+    ],
+)
 def test_a_certificate_cannot_send_us_to_this_network(host: str) -> None:
     """Its addresses are read before anything is verified."""
     fido = MetadataMaker(crl_urls=(f"http://{host}/crl",))
