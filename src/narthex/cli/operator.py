@@ -82,7 +82,7 @@ def _camelled(value: Any) -> Any:
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as what stands in them; nothing is cut."""
-    lines = [tuple(head), *(tuple(str(cell) for cell in row) for row in rows)]
+    lines = [tuple(head), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -99,4 +99,10 @@ def said(value: object) -> str:
             return ", ".join(f"{name} {said(inner)}" for name, inner in value.items())
         case tuple() | list():
             return ", ".join(said(inner) for inner in value)
-    return str(value)
+    return printable(value)
+
+
+def printable(value: object) -> str:
+    """A value as a terminal may be given it. Makers name models and tenants name users, and a name with an escape
+    sequence in it would move the cursor, or hide what stands before it."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))

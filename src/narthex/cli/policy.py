@@ -23,6 +23,8 @@ from narthex.cli.operator import (
     print_json,
     print_members,
     print_table,
+    printable,
+    said,
 )
 from narthex.http.problems import sentence
 
@@ -103,7 +105,7 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
         print_table(("AAGUID", "LIST", "MODEL"), rows)
     for anchor in application.settings.trust_anchors:
         vouches_for = ", ".join(anchor.aaguids) or "any model"
-        print(f"\nanchor {anchor.name}: {vouches_for}{', keys in hardware' if anchor.hardware else ''}")
+        print(f"\nanchor {printable(anchor.name)}: {vouches_for}{', keys in hardware' if anchor.hardware else ''}")
 
 
 @policies.command(name="set")
@@ -215,7 +217,7 @@ def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allo
     for aaguid in aaguids:
         listed = next((each for each in application.authenticators if each.aaguid == aaguid.bytes), None)
         place = "is on neither list" if listed is None else f"is {'allowed' if listed.is_allowed else 'denied'}"
-        print(f"{aaguid} {place}: {_model(metadata, aaguid.bytes)}")
+        print(f"{aaguid} {place}: {printable(_model(metadata, aaguid.bytes))}")
 
 
 def _change_anchors(
@@ -296,7 +298,7 @@ def _print_report(report: PolicyReport) -> None:
         print(f"… and {report.refused - len(report.objections)} more.")
     if report.locked_out_users:
         more = report.locked_out - len(report.locked_out_users)
-        print(f"\nlocked out: {', '.join(report.locked_out_users)}{f' and {more} more' if more else ''}")
+        print(f"\nlocked out: {said(report.locked_out_users)}{f' and {more} more' if more else ''}")
 
 
 def _report_members(report: PolicyReport) -> dict[str, Any]:
