@@ -6,17 +6,18 @@ under metadata that was signed for this house.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from cryptography import x509
 from passwordless.serialization import VerifiedUserSchema
 
 from narthex.ports.records import EventType, Oddity
+from narthex.usecases.assurance import record_of, unpacked
 from tests.support.application import ORIGIN, RP_ID, START, Application, Ceremonies, HouseInProcess, accepted, refused
 from tests.support.authenticator import Json, SoftwareAuthenticator, b64u, maker
 from tests.support.metadata import AAGUID, MetadataMaker
@@ -315,12 +316,13 @@ async def test_the_official_python_sdk_reads_the_answer(house: HouseInProcess, a
 # --- the record is written once -------------------------------------------------------------------------------------
 
 
-async def details_of(house: HouseInProcess, kind: EventType) -> list[Json]:
+async def records_of(house: HouseInProcess, kind: EventType) -> list[Json]:
     rows = await house.rows(
-        "select details from event where app_id = 'demo' and event_type = :kind order by performed_at, event_id",
+        "select assurance from event where app_id = 'demo' and event_type = :kind order by performed_at, event_id",
         kind=int(kind),
     )
-    return [json.loads(details)["assurance"] for (details,) in rows]
+    records = [unpacked(kept) for (kept,) in rows]
+    return [json.loads(msgspec.json.encode(record_of(record))) for record in records if record is not None]
 
 
 async def test_the_event_log_keeps_the_record_as_it_was(house: HouseInProcess, application: Application) -> None:
@@ -332,9 +334,9 @@ async def test_the_event_log_keeps_the_record_as_it_was(house: HouseInProcess, a
     verified = (await ceremonies.verify(token))["assurance"]
 
     assert (3, 1) == shown(verified, "aal", "metadataNumber"), "the token tells of the instant of the sign-in"
-    assert [verified] == await details_of(house, EventType.ApiUserSignInCompleted)
+    assert [verified] == await records_of(house, EventType.ApiUserSignInCompleted)
     later = await signed_in(ceremonies)
-    assert [verified, later] == await details_of(house, EventType.ApiUserSignInCompleted)
+    assert [verified, later] == await records_of(house, EventType.ApiUserSignInCompleted)
     assert (0, 2) == shown(later, "aal", "metadataNumber")
 
 
@@ -344,7 +346,7 @@ async def test_the_event_log_keeps_the_record_of_a_registration(
     await load(house)
     ceremonies = ceremonies_with(application, **SECURITY_KEY)
     verified = await ceremonies.verify(await ceremonies.register(attestation="direct"))
-    assert [verified["assurance"]] == await details_of(house, EventType.ApiAuthPasskeyRegistrationCompleted)
+    assert [verified["assurance"]] == await records_of(house, EventType.ApiAuthPasskeyRegistrationCompleted)
 
 
 # --- trust is asked for at every use --------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from narthex.ports.changes import (
     ReplaceAliases,
     RpIdAnswered,
     SetSettings,
+    SettingsChanged,
     SpendNonce,
     TouchConfiguration,
     TouchCredential,
@@ -341,7 +342,6 @@ ORPHANS: dict[type[Change], Change] = {
     AddEvent: AddEvent(make_event()),
     AddApiKey: AddApiKey(make_api_key()),
     AddTokenKey: AddTokenKey(make_token_key(), drop_before=NOW),
-    ExpectSettings: ExpectSettings(0),
     SetSettings: SetSettings(ApplicationSettings()),
     ListAuthenticators: ListAuthenticators((raw("model", 16),), True, NOW),
     NoteOrigin: NoteOrigin("https://example.org", "example.org", NOW),
@@ -363,7 +363,20 @@ def test_an_application_that_is_gone_is_not_changed(on_store: OnStore, kind: typ
 
 def test_every_change_says_what_happens_without_an_application() -> None:
     of_a_credential = {TouchCredential, RejudgeCredential}
-    assert set(CHANGES) == set(ORPHANS) | {AddApplication} | of_a_credential | NEEDS_NO_APPLICATION
+    assert set(CHANGES) == set(ORPHANS) | {AddApplication, ExpectSettings} | of_a_credential | NEEDS_NO_APPLICATION
+
+
+@pytest.mark.parametrize("app_id", ["app", "nowhere"])
+def test_settings_that_are_not_what_was_read_stop_the_act(on_store: OnStore, app_id: str) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await root.tenant("app").commit(ExpectSettings(0), SetSettings(ApplicationSettings(max_users=1)))
+        with pytest.raises(SettingsChanged):
+            await root.tenant(app_id).commit(ExpectSettings(0), SetSettings(ApplicationSettings(max_users=2)))
+        application = await root.tenant("app").find_application()
+        assert application is not None
+        assert (1, 1) == (application.settings.max_users, application.settings_version)
+
+    on_store(act)
 
 
 def test_every_change_of_the_port_has_its_statements() -> None:
@@ -828,14 +841,14 @@ def test_an_application_that_goes_answers_for_nothing(on_store: OnStore) -> None
     on_store(act)
 
 
-def test_an_event_keeps_its_details(on_store: OnStore) -> None:
+def test_an_event_keeps_its_assurance(on_store: OnStore) -> None:
     async def act(root: SqlRootStore) -> None:
         await root.tenant("app").commit(
-            AddEvent(make_event("with", details='{"aal":2}')), AddEvent(make_event("without"))
+            AddEvent(make_event("with", assurance=b"packed")), AddEvent(make_event("without"))
         )
-        statement = RootStatement("select details from event where app_id = :app_id order by details")
+        statement = RootStatement("select assurance from event where app_id = :app_id order by event_id")
         rows = await root._engine.fetch(statement, statement.bind(app_id="app"))
-        assert [row[0] for row in rows] == ["", '{"aal":2}']
+        assert {bytes(row[0]) if row[0] else None for row in rows} == {None, b"packed"}
 
     on_store(act)
 

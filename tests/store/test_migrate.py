@@ -308,7 +308,7 @@ def test_a_database_of_0001_is_migrated_with_everything_in_it(first_url: str) ->
     asyncio.run(migrate.upgrade(first_url))
     assert differences(first_url) == []
     assert asyncio.run(_fetch(first_url, _ALL_OF_0001)) == before
-    assert asyncio.run(_fetch(first_url, "select distinct details from event")) == [("",)]
+    assert asyncio.run(_fetch(first_url, "select distinct assurance from event")) == [(None,)]
     assert asyncio.run(_fetch(first_url, "select count(*) from event")) == [(10,)]
 
     async def read(root: SqlRootStore) -> None:

@@ -69,10 +69,20 @@ class Secret(str):
         return "Secret('***')"
 
 
+def uuid_text(raw: bytes) -> str:
+    """Print 16 bytes as a UUID (RFC 9562, section 4).
+
+    >>> uuid_text(bytes(range(16)))
+    '00010203-0405-0607-0809-0a0b0c0d0e0f'
+    """
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def instant_z(instant: datetime) -> str:
     """Spell an instant in UTC with a ``Z``, which the official Java SDK insists on.
 
     >>> instant_z(datetime.fromisoformat("2026-01-02T03:04:05+00:00"))
     '2026-01-02T03:04:05.000000Z'
     """
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{instant.isoformat(timespec='microseconds')[:-6]}Z"

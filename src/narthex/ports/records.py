@@ -293,8 +293,8 @@ class Event(msgspec.Struct, frozen=True):
     subject: str
     api_key_hint: str
     trace_id: str
-    details: str = ""
-    """A JSON object with more of it, such as the assurance of a sign-in; empty where there is no more."""
+    assurance: bytes = b""
+    """What was proved, packed as it travels in tokens; empty where the event is no authentication."""
 
 
 class KeptMetadata(msgspec.Struct, frozen=True):

@@ -101,9 +101,18 @@ def anchors_known(settings: ApplicationSettings, metadata: Metadata) -> str:
 
 
 def facts_of(
-    credential: Credential, *, settings: ApplicationSettings, metadata: Metadata, now: datetime
+    credential: Credential,
+    *,
+    settings: ApplicationSettings,
+    metadata: Metadata,
+    now: datetime,
+    backup_eligible: bool | None = None,
 ) -> AuthenticatorFacts:
-    """What is known, now, of the authenticator that holds a credential."""
+    """What is known, now, of the authenticator that holds a credential.
+
+    Args:
+        backup_eligible: what has become known of it since the credential was recorded; None for what the record says.
+    """
     entry = find_entry(metadata, credential.aaguid, credential.key_identifiers)
     by_metadata = _is_vouched_for(credential, entry)
     own = None if by_metadata else _own_anchor_of(credential, settings)
@@ -113,7 +122,7 @@ def facts_of(
         attested=by_metadata or own is not None,
         vouched_hardware=None if own is None else own.hardware,
         alg=credential.alg,
-        backup_eligible=bool(credential.backup_eligible),
+        backup_eligible=bool(credential.backup_eligible if backup_eligible is None else backup_eligible),
         entry=entry,
         now=now,
     )

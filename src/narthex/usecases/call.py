@@ -88,7 +88,7 @@ def event(
     now: datetime,
     random: Random,
     caller: Caller,
-    details: str = "",
+    assurance: bytes = b"",
 ) -> Event:
     """Make a line for the event log."""
     return Event(
@@ -101,7 +101,7 @@ def event(
         subject=subject,
         api_key_hint=caller.api_key_hint,
         trace_id=caller.trace_id,
-        details=details,
+        assurance=assurance,
     )
 
 

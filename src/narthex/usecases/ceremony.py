@@ -142,7 +142,7 @@ async def refuse_ceremony(
 
 
 def log(
-    call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str, details: str = ""
+    call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str, assurance: bytes = b""
 ) -> list[Change]:
     """The change that records an event, if the application keeps a log at all."""
     if not call.application.settings.event_logging:
@@ -155,7 +155,7 @@ def log(
         now=call.now,
         random=call.random,
         caller=call.caller,
-        details=details,
+        assurance=assurance,
     )
     return [AddEvent(event=line)]
 

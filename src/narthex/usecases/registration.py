@@ -18,7 +18,7 @@ from narthex.ports.store import MOST_CREDENTIALS
 from narthex.tokens.payloads import RegisterToken, RegistrationSession, RequestedExtensions, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_records, refuse_taken
-from narthex.usecases.assurance import details_of, packed
+from narthex.usecases.assurance import packed
 from narthex.usecases.authenticator import anchor_digest, anchors_for, anchors_known, facts_of, key_identifiers
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
@@ -472,7 +472,7 @@ async def _keep(
             "passkey registered",
             performed_by=ceremony.user_id,
             subject=call.application.app_id,
-            details=details_of(assurance),
+            assurance=packed(assurance),
         ),
         *log_findings(call, assurance, user_id=ceremony.user_id),
     )

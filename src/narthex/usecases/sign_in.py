@@ -19,7 +19,7 @@ from narthex.ports.records import AuthenticationConfiguration, Credential, Event
 from narthex.tokens.payloads import SignInSession, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.alias import alias_mac
-from narthex.usecases.assurance import details_of, packed
+from narthex.usecases.assurance import packed
 from narthex.usecases.authenticator import facts_of, rejudged
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.ceremony import (
@@ -220,13 +220,12 @@ def _judge(
     """
     settings = call.application.settings
     facts = facts_of(
-        # Once exportable, always exportable: what left the device stays outside.
-        msgspec.structs.replace(
-            credential, backup_eligible=bool(credential.backup_eligible) or verified.backup_eligible
-        ),
+        credential,
         settings=settings,
         metadata=call.metadata,
         now=call.now,
+        # Once exportable, always exportable: what left the device stays outside.
+        backup_eligible=bool(credential.backup_eligible) or verified.backup_eligible,
     )
     verdict = judge(
         settings.authenticator_policy,
@@ -404,7 +403,7 @@ async def _record(
             f"signed in for `{ceremony.purpose}`",
             performed_by=credential.user_id,
             subject=call.application.app_id,
-            details=details_of(assurance),
+            assurance=packed(assurance),
         ),
         *log_findings(call, assurance, user_id=credential.user_id),
     )

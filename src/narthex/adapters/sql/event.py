@@ -14,9 +14,9 @@ from narthex.ports.changes import AddEvent
 _ADD = TenantStatement(
     """
     insert into event (app_id, event_id, performed_at, event_type, severity, message, performed_by, subject,
-        api_key_hint, trace_id, details)
+        api_key_hint, trace_id, assurance)
     values (:app_id, :event_id, :performed_at, :event_type, :severity, :message, :performed_by, :subject,
-        :api_key_hint, :trace_id, :details)
+        :api_key_hint, :trace_id, :assurance)
     on conflict do nothing
     """,
     must_change=True,
@@ -59,7 +59,7 @@ def _add(app_id: str, change: AddEvent) -> list[Step]:
         subject=event.subject,
         api_key_hint=event.api_key_hint,
         trace_id=event.trace_id,
-        details=event.details,
+        assurance=event.assurance or None,
     )
     return [(_ADD, bound)]
 

@@ -188,7 +188,7 @@ event = _tenant_table(
     Column("subject", Text, nullable=False),
     Column("api_key_hint", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
-    Column("details", Text, nullable=False, server_default=text("''")),
+    Column("assurance", LargeBinary),
     key="event_id",
 )
 

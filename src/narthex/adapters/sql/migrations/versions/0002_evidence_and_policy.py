@@ -51,8 +51,8 @@ def upgrade() -> None:
     else:
         _extend_credential()
     context.config.attributes["output"].kept.append(_FILL)
-    # With a default, so that the log, the longest table, is not written anew.
-    op.add_column("event", sa.Column("details", sa.Text(), nullable=False, server_default=sa.text("''")))
+    # May be null, so that the log, the longest table, is not written anew.
+    op.add_column("event", sa.Column("assurance", sa.LargeBinary()))
     op.add_column("application", sa.Column("settings_version", _NUMBER, nullable=False, server_default=sa.text("0")))
     _create(
         "attestation",
