@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.application import Application, Ceremonies, HouseInProcess, accepted
+from tests.support.application import Application, Ceremonies, HouseInProcess, accepted, refused
 from tests.support.authenticator import Json, SoftwareAuthenticator
 from tests.support.metadata import MetadataMaker
 
@@ -74,3 +74,17 @@ async def test_metadata_that_comes_later_does_not_lift_such_a_key(
     assert UNPROVEN == await worth(ceremonies)
     await house.load_metadata(FIDO.blob(FIDO.entry(attestation_types=("attca",))))
     assert [UNPROVEN] * 2 == [await worth(ceremonies) for _ in range(2)]
+
+
+# --- related origins ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_request_to_two_hosts_is_to_neither(house: HouseInProcess, order: int) -> None:
+    """A cache may keep the answer under one name that was given for the other."""
+    for app_id, host in (("demo", "example.org"), ("evil", "evil.example")):
+        await house.create_application(app_id)
+        accepted(await house.manage(f"/admin/apps/{app_id}/origins", {"origins": [f"https://{host}"]}))
+        assert 204 == (await house.manage(f"/admin/apps/{app_id}/rp-ids/answer-for", {"rpId": host})).status_code
+    named = [("Host", "example.org"), ("Host", "evil.example")][::order]
+    refused(await house.client.get("/.well-known/webauthn", headers=named), 404, "no_related_origins")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -25,9 +25,13 @@ def trace_id(headers: Mapping[bytes, bytes], chance: bytes) -> str:
     return f"00-{trace}-{chance[16:24].hex()}-01"
 
 
-def host(headers: Mapping[bytes, bytes]) -> str:
-    """The name that the request was sent to, in lower case and without a port."""
-    return _PORT.sub("", headers.get(b"host", b"").decode("latin-1").lower())
+def host(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The name that the request was sent to, in lower case and without a port; empty where there are two of them.
+
+    RFC 9112 section 3.2. A proxy or a cache before us may have read the other one.
+    """
+    named = [value for name, value in headers if name == b"host"]
+    return _PORT.sub("", named[0].decode("latin-1").lower()) if len(named) == 1 else ""
 
 
 def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> str:

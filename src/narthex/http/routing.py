@@ -219,7 +219,7 @@ class Endpoint:
         env = self._env
         match spec.access:
             case Access.ANONYMOUS:
-                return dataclasses.replace(self._anonymous, host=client.host(headers))
+                return dataclasses.replace(self._anonymous, host=client.host(scope["headers"]))
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:
