@@ -6,6 +6,7 @@ under metadata that was signed for this house.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
