@@ -194,7 +194,7 @@ def test_what_the_hardware_enforces_is_vouched_for(members: dict[str, Any]) -> N
 )
 def test_what_the_system_enforces_verifies_and_nobody_vouches_for_it(members: dict[str, Any]) -> None:
     verified = register(**described(**members), expect={"anchors": (maker().der,)})
-    assert Trust(TrustVerdict.UNCERTAIN) == verified.trust
+    assert Trust(TrustVerdict.UNANCHORED) == verified.trust
 
 
 @pytest.mark.parametrize("algorithm", [-7, -257])

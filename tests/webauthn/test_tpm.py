@@ -272,7 +272,7 @@ def test_a_key_may_be_bound_to_its_use(algorithm: int, fields: dict[str, Any]) -
 def test_nobody_vouches_for_a_key_that_may_be_elsewhere(lacking: int) -> None:
     """TPM2_Certify signs about imported and exportable keys as well; their attributes tell."""
     verified = register(**area(attributes=0x0006_0472 & ~lacking), expect={"anchors": (maker().der,)})
-    assert Trust(TrustVerdict.UNCERTAIN) == verified.trust
+    assert Trust(TrustVerdict.UNANCHORED) == verified.trust
 
 
 def test_coordinates_may_lack_their_leading_zeros() -> None:

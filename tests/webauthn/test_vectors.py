@@ -75,8 +75,9 @@ def test_a_vector_registers_and_signs_in(name: str) -> None:
     assert verified.attestation.type.value == {"x5c": "basic"}.get(kind, kind)
     assert verified.aaguid == (bytes(16) if name == WITHOUT_MODEL else raw(ceremony["registration"]["aaguid"]))
     has_path = ceremony["attestation"] == "x5c"
-    anchored = TrustVerdict.UNCERTAIN if name in KEY_MAY_LEAVE else TrustVerdict.ANCHORED
-    assert verified.trust.verdict is (anchored if has_path else TrustVerdict.NO_PATH)
+    assert verified.path.verdict is (TrustVerdict.ANCHORED if has_path else TrustVerdict.NO_PATH)
+    worth = TrustVerdict.UNANCHORED if name in KEY_MAY_LEAVE else verified.path.verdict
+    assert verified.trust.verdict is worth
     sign_in(ceremony, public_key=verified.public_key, backup_eligible=verified.backup_eligible)
 
 

@@ -4,7 +4,8 @@ FIDO Metadata Service v3.1 (section 3.1, Metadata Format; section 3.2, BLOB obje
 Statement v3.1. A BLOB is a signed text (``jws``) whose certificates must lead to a root that the caller trusts. Read
 strictly where trust comes from (signature, path, serial number, date), and leniently below: an entry that cannot be
 read is left out and counted, because one maker's slip must not take all other models away, and a model without an
-entry has no anchors, which is the safe side. Unknown members and unknown statuses are let through.
+entry has no anchors, which is the safe side. What speaks against the model is kept all the same, wherever it can be
+read. Unknown members and unknown statuses are let through.
 
 Where we are stricter, or looser, than the text:
 
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from binascii import Error, a2b_base64
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from enum import IntEnum
@@ -218,6 +220,8 @@ class Metadata:
     """Entries that could not be read, or name a model that another one names already."""
     skipped_certificates: int = 0
     """Anchors of the entries that could not be read."""
+    warnings: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
+    """AAGUID or key identifier → bad statuses that entries tell of it which were left out."""
     revocation_checked: bool = False
     """Whether a sound list of its issuer covers each certificate of the signer's path."""
     _by_aaguid: dict[bytes, MetadataEntry] = field(init=False, repr=False, compare=False)
@@ -226,6 +230,11 @@ class Metadata:
     def __post_init__(self) -> None:
         models = {entry.aaguid: entry for entry in reversed(self.entries) if entry.aaguid is not None}
         keys = {key: entry for entry in reversed(self.entries) for key in entry.key_identifiers}
+        for name, bad in self.warnings.items():
+            of_fido2 = len(name) == len(_NO_AAGUID)
+            known = models if of_fido2 else keys
+            nothing_known = MetadataEntry(aaguid=name if of_fido2 else None, protocol="fido2" if of_fido2 else "u2f")
+            known[name] = _warned(known.get(name, nothing_known), bad)
         object.__setattr__(self, "_by_aaguid", models)
         object.__setattr__(self, "_by_key_identifier", keys)
 
@@ -470,8 +479,23 @@ class _Entry(msgspec.Struct, rename="camel"):
     status_reports: list[_Report] | None = None
 
 
+class _BareEntry(msgspec.Struct, rename="camel"):
+    """What is read of an entry that cannot be read."""
+
+    aaid: object = None
+    aaguid: str | None = None
+    attestation_certificate_key_identifiers: Names = None
+    status_reports: list[msgspec.Raw] | None = None
+
+
+class _BareReport(msgspec.Struct):
+    status: str
+
+
 _PAYLOAD = msgspec.json.Decoder(_Payload)
 _ENTRY = msgspec.json.Decoder(_Entry)
+_BARE_ENTRY = msgspec.json.Decoder(_BareEntry)
+_BARE_REPORT = msgspec.json.Decoder(_BareReport)
 _NO_AAGUID = bytes(16)
 
 # FIDO Registry of Predefined Values, Authentication Algorithms. The raw and the DER form of a signature are the same
@@ -514,6 +538,7 @@ def _read_entries(payload: _Payload, revocation_checked: bool) -> Metadata:
         number=payload.no,
         next_update=payload.next_update,
         entries=tuple(reader.entries),
+        warnings=dict(reader.warnings),
         skipped=reader.skipped,
         skipped_certificates=reader.skipped_certificates,
         revocation_checked=revocation_checked,
@@ -527,6 +552,7 @@ class _Reader:
     entries: list[MetadataEntry] = field(default_factory=list)
     skipped: int = 0
     skipped_certificates: int = 0
+    warnings: dict[bytes, frozenset[str]] = field(default_factory=dict)
     _models: set[bytes] = field(default_factory=set)
     _certificates: dict[str, tuple[bytes, bytes] | None] = field(default_factory=dict)
     """Certificate as text → DER and SHA-256; None where it cannot be read. The models of a maker share roots."""
@@ -539,15 +565,25 @@ class _Reader:
             statuses = tuple(map(_status_report, read.status_reports or ()))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             self.skipped += 1
+            self._warn(raw)
             return
         # An AAGUID of zeros names no model: it is what an authenticator sends that does not tell.
         if _NO_AAGUID in identifiers:
             return
         if not self._models.isdisjoint(identifiers):
             self.skipped += 1
+            self._warn(raw)
             return
         self._models.update(identifiers)
         self.entries.append(self._entry(read, identifiers, statuses))
+
+    def _warn(self, raw: msgspec.Raw) -> None:
+        """Keep what speaks against the models of an entry that is left out; from when it holds does not matter."""
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            read = _BARE_ENTRY.decode(raw)
+            bad = BAD_STATUSES.intersection(map(_bare_status, read.status_reports or ()))
+            for name in _identifiers(read) - {_NO_AAGUID} if bad else ():
+                self.warnings[name] = self.warnings.get(name, frozenset()) | bad
 
     def _entry(self, read: _Entry, identifiers: frozenset[bytes], statuses: tuple[StatusReport, ...]) -> MetadataEntry:
         statement = read.metadata_statement or _Statement()
@@ -584,7 +620,18 @@ class _Reader:
         return self._texts.setdefault(texts, texts)
 
 
-def _identifiers(entry: _Entry) -> frozenset[bytes]:
+def _bare_status(report: msgspec.Raw) -> str:
+    try:
+        return _BARE_REPORT.decode(report).status
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
+
+
+def _warned(entry: MetadataEntry, bad: frozenset[str]) -> MetadataEntry:
+    return msgspec.structs.replace(entry, statuses=(*entry.statuses, *map(StatusReport, sorted(bad))))
+
+
+def _identifiers(entry: _Entry | _BareEntry) -> frozenset[bytes]:
     """By what the model is found: its AAGUID, or the keys of its certificates; nothing for UAF.
 
     Raises:

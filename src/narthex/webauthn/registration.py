@@ -54,8 +54,10 @@ class VerifiedRegistration(msgspec.Struct, frozen=True, kw_only=True):
     backup_eligible: bool
     backup_state: bool
     attestation: Attestation
+    path: Trust
+    """Where the certificates lead. Of a compound statement: to an anchor if all its parts that have a path do."""
     trust: Trust
-    """Of a compound statement: anchored if all its parts that have a path are."""
+    """What that is worth: ``path``, unless the statement itself lets the key be elsewhere."""
     transports: tuple[str, ...]
     """Those of TRANSPORTS that the client named, in its order."""
     discoverable: bool | None
@@ -110,7 +112,8 @@ def verify_registration(
     key = _check_algorithm(attested, algorithms)
     attestation = verify_attestation(attestation_object, client_data.hash, now=now)
     aaguid = attested.aaguid if attestation.covers_aaguid else _NO_AAGUID
-    trust = judge_trust(attestation, aaguid=aaguid, find_anchors=find_anchors, now=now)
+    path = follow_path(attestation, aaguid=aaguid, find_anchors=find_anchors, now=now)
+    trust = worth_of(path, attestation)
     if trust_required and trust.verdict is not TrustVerdict.ANCHORED:
         raise AttestationUntrusted(f"attestation is {trust.verdict.value}, and this registration requires an anchor")
     return VerifiedRegistration(
@@ -124,6 +127,7 @@ def verify_registration(
         backup_eligible=data.backup_eligible,
         backup_state=data.backup_state,
         attestation=attestation,
+        path=path,
         trust=trust,
         transports=_known_transports(response.transports),
         discoverable=response.cred_props_rk,
@@ -132,6 +136,21 @@ def verify_registration(
 
 
 def judge_trust(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAnchors, now: datetime) -> Trust:
+    """What a statement's certificates are worth: ``follow_path``, then ``worth_of``."""
+    return worth_of(follow_path(attestation, aaguid=aaguid, find_anchors=find_anchors, now=now), attestation)
+
+
+def worth_of(path: Trust, attestation: Attestation) -> Trust:
+    """What a trust path is worth as evidence of where the key lies.
+
+    INVARIANT: whoever vouches for a model does so for keys that its hardware made and keeps. A genuine module also
+    certifies keys that were brought along, and says so: their paths lead to the very same anchors.
+    """
+    may_leave = any(part.key_may_leave for part in attestation.judged)
+    return Trust(TrustVerdict.UNANCHORED) if may_leave and path.verdict is TrustVerdict.ANCHORED else path
+
+
+def follow_path(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAnchors, now: datetime) -> Trust:
     """Follow the trust path of a statement, or of every judged part of a compound one, of which the worst counts.
 
     A part without a path vouches for nothing and spoils nothing. Of several anchors the first part's is told.
@@ -142,10 +161,7 @@ def judge_trust(attestation: Attestation, *, aaguid: bytes, find_anchors: FindAn
         CertificateMalformed, TrustPathInvalid: a path is broken in itself.
     """
     trusts = [
-        # INVARIANT: whoever vouches for a model does so for keys that its hardware made and keeps. A genuine module
-        # also certifies keys that were brought along, and says so: their paths lead to the very same anchors.
-        verify_trust_path(part.trust_path, anchors=() if part.key_may_leave else find_anchors(aaguid, part), now=now)
-        for part in attestation.judged
+        verify_trust_path(part.trust_path, anchors=find_anchors(aaguid, part), now=now) for part in attestation.judged
     ]
     return min(trusts, key=lambda trust: _WORST_FIRST.index(trust.verdict), default=Trust(TrustVerdict.NO_PATH))
 

@@ -4,7 +4,7 @@ The leaf is a certificate for the credential's own key. An extension in it, the 
 attestation, says how the key was made and what it may do: in two lists, one enforced by the system, the other by the
 secure hardware. A relying party may ask that the hardware enforces everything. We verify by the union of both lists, as
 the specification allows; but unless the hardware itself says that it made the key and holds it to its purpose, no
-anchor is asked to vouch for it (``key_may_leave``).
+anchor counts for it (``key_may_leave``).
 
 Beyond the spec: the statement has no member but ``alg``, ``sig`` and ``x5c``; the description is DER, with exactly the
 eight members of its type; signing is the only purpose.

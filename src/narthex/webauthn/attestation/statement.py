@@ -64,7 +64,7 @@ class Attestation(msgspec.Struct, frozen=True):
     covers_aaguid: bool = True
     """False where the certificates vouch for the key, and not for the AAGUID that came with it."""
     key_may_leave: bool = False
-    """True where the statement itself lets the key be outside the hardware: no anchor is asked to vouch for it."""
+    """True where the statement itself lets the key be outside the hardware: an anchor then proves nothing of it."""
 
     @property
     def judged(self) -> tuple[Attestation, ...]:
