@@ -76,6 +76,19 @@ async def test_metadata_that_comes_later_does_not_lift_such_a_key(
     assert [UNPROVEN] * 2 == [await worth(ceremonies) for _ in range(2)]
 
 
+@pytest.mark.parametrize("slip", [{"statuses": [("REVOKED", "yesterday")]}, {"statuses": ["REVOKED"], "aaid": 7}])
+async def test_a_slip_in_its_entry_does_not_clear_a_revoked_model(
+    house: HouseInProcess, application: Application, slip: Json
+) -> None:
+    """An entry that cannot be read was left out whole, and a model without an entry has nothing against it."""
+    await house.load_metadata(FIDO.blob())
+    ceremonies = await enrolled(application, attestation="packed-x5c", making={})
+    await house.load_metadata(FIDO.blob(FIDO.entry(**slip), number=2))
+    assert (0, None, False) == await worth(ceremonies)
+    begun = await ceremonies.begin_registration(await ceremonies.give_leave("bob"))
+    refused(await ceremonies.complete_registration(begun), 400, "authenticator_compromised")
+
+
 # --- related origins ------------------------------------------------------------------------------------------------
 
 

@@ -441,9 +441,44 @@ def test_an_entry_that_cannot_be_read_is_left_out_and_counted(bad: Any) -> None:
     assert (["good"], 1) == ([entry.name for entry in metadata.entries], metadata.skipped)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        FIDO.entry(statuses=[("REVOKED", "yesterday")]),
+        FIDO.entry(statuses=["REVOKED", {"status": 7}]),
+        FIDO.entry(statuses=["REVOKED"], statement={"protocolFamily": "fido3"}),
+        FIDO.entry(statuses=["REVOKED"], metadataStatement=7),
+    ],
+    ids=["date is no date", "another report is unreadable", "unknown protocol", "no statement"],
+)
+@pytest.mark.parametrize("beside", [(), (FIDO.entry(name="good"),)], ids=["alone", "beside another of the model"])
+def test_what_speaks_against_a_model_is_kept_of_an_entry_that_is_left_out(bad: Any, beside: tuple[Any, ...]) -> None:
+    metadata = verify(FIDO.blob(*beside, bad))
+    found = metadata.find(AAGUID)
+    assert found is not None
+    assert {"REVOKED"} == standing(found, now=NOW).bad
+    assert len(beside) == len(found.anchors) == len(metadata.entries)
+
+
+def test_bad_news_in_a_second_entry_of_a_model_counts() -> None:
+    metadata = verify(FIDO.blob(FIDO.entry(), FIDO.entry(statuses=["REVOKED"])))
+    found = metadata.find(AAGUID)
+    assert found is not None
+    assert {"REVOKED"} == standing(found, now=NOW).bad
+
+
+def test_bad_news_of_a_u2f_model_is_kept_too() -> None:
+    bad = FIDO.entry(aaguid=None, key_identifiers=[bytes(20)], statuses=[("USER_KEY_REMOTE_COMPROMISE", "yesterday")])
+    found = verify(FIDO.blob(FIDO.entry(), bad)).find_by_key_identifier(bytes(20))
+    assert found is not None
+    assert {"USER_KEY_REMOTE_COMPROMISE"} == standing(found, now=NOW).bad
+
+
 def test_an_aaguid_of_zeros_is_no_model() -> None:
     metadata = verify(FIDO.blob(FIDO.entry(aaguid=bytes(16))))
     assert ((), 0, None) == (metadata.entries, metadata.skipped, metadata.find(bytes(16)))
+    metadata = verify(FIDO.blob(FIDO.entry(aaguid=bytes(16), statuses=["REVOKED", ("REVOKED", "yesterday")])))
+    assert ((), 1, None) == (metadata.entries, metadata.skipped, metadata.find(bytes(16)))
 
 
 def test_an_entry_without_a_statement_still_tells_its_status() -> None:
