@@ -12,10 +12,14 @@ from hashlib import sha1
 from pathlib import Path
 
 import cbor2
+import msgspec
 
+from narthex.tokens.payloads import RegisterToken, RegistrationSession, SignInSession, VerifyToken
 from tests.fuzz.ceremonies import steady_key, steady_root
 from tests.fuzz.targets import (
     MADE_AS,
+    NOW,
+    SHAPES,
     TARGETS,
     body_shapes,
     honest_blob,
@@ -106,6 +110,18 @@ def _bodies() -> list[bytes]:
     return [bytes([at]) + each for at in range(len(body_shapes())) for each in (registration, members)][::3]
 
 
+def _sealed_payloads() -> list[bytes]:
+    """One for each kind of token, behind the byte that picks it."""
+    one_of_each = [
+        RegisterToken(b"id", NOW, "ann", "ann@x", "Ann", "none", "any", True, "preferred", ("a",), True, ("hybrid",)),
+        RegistrationSession(b"id", b"challenge", NOW, "example.org", "ann", True, b"id", NOW, None, True),
+        SignInSession(b"id", b"challenge", NOW, "example.org", None, True, "sign-in", decoy=b"seed"),
+        VerifyToken(b"id", NOW, "passkey_signin", "ann", NOW, "sign-in", "example.org", "https://example.org"),
+    ]
+    shapes = list(SHAPES.values())
+    return [bytes([shapes.index(type(each))]) + msgspec.msgpack.encode(each) for each in one_of_each]
+
+
 _HONEST = {
     "cbor": lambda: [cbor2.dumps({"a": [1, -1, b"x", True, None, 1.5], 1: {"b": "text"}}), *_objects()[:1]],
     "cose": lambda: [cbor2.dumps(steady_key(alg).cose()) for alg in ALGORITHMS if alg not in (-49, -50)],
@@ -136,6 +152,7 @@ _HONEST = {
     "base64url": lambda: [b"", b"bmFydGhleA", b"-_-_"],
     "padded_base64url": lambda: [b"bmFydGhleA==", b"-_-_"],
     "sealed": lambda: [b"\x03verify_" + b64u(b"\x01\0\0\0\x07" + bytes(40)).encode()],
+    "sealed_payload": _sealed_payloads,
     "body": _bodies,
 }
 

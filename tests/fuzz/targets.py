@@ -13,13 +13,14 @@ from hashlib import sha256
 from typing import Any
 
 import cbor2
+import msgspec
 
 from narthex.base.errors import Refusal
 from narthex.base.values import from_base64url, to_base64url
 from narthex.http.app import ROUTES
 from narthex.http.body import read_body
 from narthex.tokens import payloads
-from narthex.tokens.sealed import SealingKey, TokenKind, open_sealed
+from narthex.tokens.sealed import NONCE_SIZE, SealingKey, TokenKind, open_sealed, seal
 from narthex.webauthn import cbor
 from narthex.webauthn.attestation import FORMATS as VERIFIERS
 from narthex.webauthn.attestation import Evidence
@@ -206,6 +207,13 @@ def sealed(raw: bytes) -> object:
     return open_sealed(text_of(raw[1:]), kind, SHAPES[kind], keys=[sealing_key()])
 
 
+def sealed_payload(raw: bytes) -> object:
+    """What stands behind the seal: these bytes, sealed with our own key as an older or newer server might have."""
+    kind = list(SHAPES)[raw[0] % len(SHAPES)] if raw else TokenKind.VERIFY
+    text = seal(msgspec.Raw(raw[1:]), kind, key=sealing_key(), nonce=bytes(NONCE_SIZE))
+    return open_sealed(text, kind, SHAPES[kind], keys=[sealing_key()])
+
+
 # --- request bodies -------------------------------------------------------------------------------------------------
 
 
@@ -255,5 +263,6 @@ TARGETS: dict[str, Target] = {
     "base64url": base64url,
     "padded_base64url": padded_base64url,
     "sealed": sealed,
+    "sealed_payload": sealed_payload,
     "body": body,
 }

@@ -212,6 +212,18 @@ def test_a_token_whose_payload_has_another_shape_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91", b"\x91\xa1\xff", b"\x91\xd9\x02\xc3\x28"])
+def test_a_payload_that_cannot_be_read_is_refused(payload: bytes) -> None:
+    """Though it was sealed with our own key. The last two are texts that are no UTF-8."""
+
+    class Text(msgspec.Struct, array_like=True):
+        only: str
+
+    token = seal(msgspec.Raw(payload), TokenKind.VERIFY, key=make_key(), nonce=NONCE)
+    with pytest.raises(InvalidToken):
+        open_sealed(token, TokenKind.VERIFY, Text, keys=[make_key()])
+
+
 @given(st.binary(max_size=600))
 def test_padding_comes_off_as_it_went_on(plaintext: bytes) -> None:
     """Whatever the payload ends with, zeros and the mark itself included."""

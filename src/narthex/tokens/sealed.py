@@ -134,7 +134,8 @@ def open_sealed(text: str | None, kind: TokenKind, shape: type[Payload], *, keys
         raise InvalidToken("the token was altered, or was made for another purpose") from e
     try:
         return msgspec.msgpack.decode(_unpadded(plaintext), type=shape)
-    except msgspec.MsgspecError as e:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        # msgspec lets a text that is no UTF-8 through as Python's own error.
         raise InvalidToken("the token was made by a version that this one cannot read") from e
 
 
