@@ -57,7 +57,7 @@ def test_every_dependency_has_a_line_saying_why_it_is_here() -> None:
     assert sorted(dependencies()) == sorted(explained)
 
 
-@pytest.mark.parametrize("lock", ["build.lock", "runtime.lock", "dev.lock"])
+@pytest.mark.parametrize("lock", ["build.lock", "runtime.lock", "dev.lock", "fuzz.lock"])
 def test_locks_pin_every_file_by_hash_and_name_no_registry(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     requirements = re.split(r"\n(?=\w)", text)

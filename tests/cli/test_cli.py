@@ -19,6 +19,7 @@ import pytest
 from msgspec.structs import fields
 
 from narthex.cli import main
+from narthex.http.body import camel
 from narthex.ports.records import ApplicationSettings
 
 # `main` reads `sys.argv`, as it does in a process of its own; cyclopts suspects a slip when it sees a test do that.
@@ -358,6 +359,7 @@ def test_the_doctor_looks_at_the_public_url(operator: Operator, url: str, status
 
 
 def shown(operator: Operator, name: str = "demo") -> dict[str, object]:
+    """By the name of the member in JSON."""
     document: dict[str, object] = json.loads(operator.does("app", "show", name, "--json"))
     return document
 
@@ -402,15 +404,16 @@ def test_a_setting_is_decided_at_the_start_or_later(operator: Operator, name: st
     operator.does("app", "set", "demo", *options)
     after = shown(operator)
 
-    assert decided == shown(operator, "first")[name] == after[name]
-    assert before | {name: decided} == after
+    member = camel(name)
+    assert decided == shown(operator, "first")[member] == after[member]
+    assert before | {member: decided} == after
 
 
 def test_a_limit_and_a_list_are_taken_back(operator: Operator) -> None:
     operator.does("app", "create", "demo", "--max-users", "5", "--origin", "https://a.test")
     operator.does("app", "set", "demo", "--max-users", "0", "--empty-origin")
 
-    assert (None, []) == (shown(operator)["max_users"], shown(operator)["origins"])
+    assert (None, []) == (shown(operator)["maxUsers"], shown(operator)["origins"])
 
 
 def test_an_application_is_shown_without_its_secrets(operator: Operator) -> None:
@@ -431,7 +434,7 @@ def test_an_origin_that_is_none_changes_nothing(operator: Operator) -> None:
     operator.does("app", "create", "demo", "--origin", "https://a.test")
     assert "Origin `nonsense`" in operator.fails("app", "set", "demo", "--origin", "nonsense", "--max-users", "3")
 
-    assert (["https://a.test"], None) == (shown(operator)["origins"], shown(operator)["max_users"])
+    assert (["https://a.test"], None) == (shown(operator)["origins"], shown(operator)["maxUsers"])
 
 
 # --- a start that cannot be -----------------------------------------------------------------------------------------

@@ -53,14 +53,14 @@ def test_metadata_is_got_from_the_file_that_the_settings_name(operator: Operator
         "source": str(blob),
         "number": 7,
         "models": 1,
-        "next_update": "2049-12-01",
+        "nextUpdate": "2049-12-01",
         "stale": False,
-        "kept_at": kept["kept_at"],
-        "tried_at": None,
+        "keptAt": kept["keptAt"],
+        "triedAt": kept["triedAt"],
         "failures": 0,
         "problem": "",
     } == kept
-    assert kept["kept_at"].endswith(" UTC")
+    assert all(kept[instant].endswith(" UTC") for instant in ("keptAt", "triedAt"))
 
 
 def test_another_file_may_be_given(operator: Operator, blob: Path, tmp_path: Path) -> None:
@@ -114,7 +114,9 @@ def test_without_a_source_there_is_nothing_to_get(operator: Operator) -> None:
     done = operator.run("metadata", "update", metadata="off")
     assert 1 == done.returncode
     assert "NARTHEX_METADATA is off: give --file, or set it to an address or a file." in done.stderr
-    assert "Without it no authenticator proves its model." in operator.does("metadata", "show", metadata="off")
+    assert "Only anchors of an application's own can prove a model." in operator.does(
+        "metadata", "show", metadata="off"
+    )
     assert "off" == state(operator, metadata="off")["source"]
 
 

@@ -85,8 +85,8 @@ def test_an_open_application_says_so_and_what_it_saw(operator: Operator, custome
 def test_origins_as_json(operator: Operator, customers: Customers) -> None:
     customers.register(("ann", OLD))
     document = said_as_json(operator, "origins", "demo")
-    assert ([], [], []) == (document["origins"], document["top_origins"], document["rp_ids"])
-    assert [(f"https://{OLD}", OLD)] == [(each["origin"], each["rp_id"]) for each in document["seen"]]
+    assert ([], [], []) == (document["origins"], document["topOrigins"], document["rpIds"])
+    assert [(f"https://{OLD}", OLD)] == [(each["origin"], each["rpId"]) for each in document["seen"]]
 
 
 # --- lock -----------------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_a_lock_leaves_out_what_it_is_told_to(operator: Operator, customers: Cus
     customers.register(("ann", OLD), ("mallory", EVIL))
     said = operator.does("app", "lock", "demo", "--without", f"https://{EVIL}", "--yes")
     assert f"origins: https://{OLD}\nrp ids: {OLD}\nleft out: https://{EVIL}\n" in said
-    assert ([f"https://{OLD}"], [OLD]) == (decided(operator)["origins"], decided(operator)["rp_ids"])
+    assert ([f"https://{OLD}"], [OLD]) == (decided(operator)["origins"], decided(operator)["rpIds"])
 
 
 def test_a_lock_asks_about_what_it_will_allow(operator: Operator, customers: Customers) -> None:
@@ -147,7 +147,7 @@ def test_a_lock_allows_what_was_agreed_to_and_nothing_since(
     said = operator.does("app", "lock", "demo")
     assert "Allow these, and nothing else? [y/N]" in said
     assert f"left out: https://{EVIL}\n" in said
-    assert ([f"https://{OLD}"], [OLD]) == (decided(operator)["origins"], decided(operator)["rp_ids"])
+    assert ([f"https://{OLD}"], [OLD]) == (decided(operator)["origins"], decided(operator)["rpIds"])
 
 
 def test_nothing_seen_is_nothing_to_lock(operator: Operator, customers: Customers) -> None:
@@ -164,13 +164,15 @@ def test_nothing_seen_is_nothing_to_lock(operator: Operator, customers: Customer
 
 def test_rp_ids_before_the_first_passkey(operator: Operator, customers: Customers) -> None:
     assert "There are no passkeys yet.\n" == operator.does("app", "rp-ids", "demo")
-    assert {"users": 0, "move": None, "rpIds": []} == said_as_json(operator, "rp-ids", "demo")
+    assert {"users": 0, "moved": 0, "notMoved": 0, "move": None, "rpIds": []} == said_as_json(
+        operator, "rp-ids", "demo"
+    )
 
 
 def test_a_move_is_followed_to_its_end(operator: Operator, customers: Customers) -> None:
     customers.register(("ann", OLD), ("bob", OLD))
     said = operator.does("app", "move", "demo", "--from", OLD, "--to", NEW)
-    assert f"Passkeys for {OLD} sign in at {NEW} from now on." in said
+    assert f"Users who are named at {NEW} are asked for their passkeys of {OLD}" in said
     assert f"narthex app answer-for demo {OLD}" in said
     assert f"narthex app set demo --origin https://{NEW}" in said
     assert "narthex app move demo --end" in said
@@ -182,14 +184,15 @@ def test_a_move_is_followed_to_its_end(operator: Operator, customers: Customers)
     customers.register(("ann", NEW))
     assert f"1 of 2 users have a passkey for\n{NEW}, 1 have only" in operator.does("app", "rp-ids", "demo")
     document = said_as_json(operator, "rp-ids", "demo")
-    assert (2, {"old": OLD, "new": NEW}) == (document["users"], document["move"])
+    assert (2, 1, 1) == (document["users"], document["moved"], document["notMoved"])
+    assert {"old": OLD, "new": NEW} == document["move"]
     assert [(OLD, 2, 2), (NEW, 1, 1)] == sorted(
-        ((each["rp_id"], each["credentials"], each["users"]) for each in document["rpIds"]), reverse=True
+        ((each["rpId"], each["credentials"], each["users"]) for each in document["rpIds"]), reverse=True
     )
 
     assert "The move has ended.\n" == operator.does("app", "move", "demo", "--end")
     assert "Moving" not in operator.does("app", "rp-ids", "demo")
-    assert decided(operator)["rp_id_migration"] is None
+    assert decided(operator)["rpIdMigration"] is None
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_a_move_is_followed_to_its_end(operator: Operator, customers: Customers)
 def test_a_move_is_begun_or_ended(operator: Operator, customers: Customers, options: tuple[str, ...]) -> None:
     said = operator.fails("app", "move", "demo", *options)
     assert "Say --from and --to to begin a move, or --end to end it.\n" == said
-    assert decided(operator)["rp_id_migration"] is None
+    assert decided(operator)["rpIdMigration"] is None
 
 
 # --- answer for a host ----------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ And what a policy would do to those who are enrolled: the report, and the guard 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,8 @@ import pytest
 
 from narthex.ports.changes import AddCredential
 from narthex.ports.records import Credential, EventType
-from narthex.usecases.authenticator_policy import MOST_SHOWN
+from narthex.usecases.assurance import unpacked
+from narthex.usecases.policy_report import MOST_SHOWN
 from narthex.usecases.registration import OFFERED_ALGORITHMS
 from narthex.webauthn.authenticator_policy import RULES, Mode
 from tests.store.records import make_credential
@@ -576,16 +576,43 @@ async def test_rules_that_lock_out_only_together_are_found(house: HouseInProcess
     refused(await ask_policy(house, **only_eddsa), 409, "policy_locks_out")
 
 
-async def test_what_was_accepted_is_not_asked_about_at_every_change(
+async def test_who_is_locked_out_already_is_not_asked_about_again(
     house: HouseInProcess, application: Application
 ) -> None:
-    """Least of all when an operator takes a rule back to let users in again."""
+    """Neither when a rule is taken back to let users in again, nor when another comes to the one that they fell to."""
     await Ceremonies(application).register()
-    await decide(house, deviceBound="enforce", attestation="enforce", fips="enforce")
-    for members in ({"mostPasskeys": 7}, {"certification": "monitor"}, {"attestation": "off"}, {"badStatus": "off"}):
+    await decide(house, deviceBound="enforce", fips="enforce")
+    for members in (
+        {"mostPasskeys": 7},
+        {"certification": "monitor"},
+        {"attestation": "enforce"},
+        {"minimumFips": 2},
+        {"fips": "off"},
+    ):
         accepted(await ask_policy(house, **members))
-    for members in ({"attestation": "enforce"}, {"minimumFips": 2}, {"certification": "enforce"}):
-        refused(await ask_policy(house, **members), 409, "policy_locks_out")
+
+
+async def test_who_was_let_in_again_is_asked_about_again(house: HouseInProcess, application: Application) -> None:
+    await Ceremonies(application).register()
+    for _ in range(2):
+        refused(await ask_policy(house, deviceBound="enforce"), 409, "policy_locks_out")
+        await decide(house, deviceBound="enforce")
+        accepted(await ask_policy(house, deviceBound="monitor"))
+
+
+async def test_only_who_is_newly_locked_out_is_counted(house: HouseInProcess, application: Application) -> None:
+    await Ceremonies(application).register("ann")
+    await ceremonies_with(application, backup_eligible=False).register("bob")
+    await decide(house, deviceBound="enforce")
+    problem = refused(await ask_policy(house, attestation="enforce"), 409, "policy_locks_out")
+    assert (1, 2) == (problem["lockedOut"], problem["users"])
+
+
+async def test_a_change_of_policy_is_not_asked_about_for_users_without_a_passkey(
+    house: HouseInProcess, application: Application
+) -> None:
+    await application.secret("/register/token", {"userId": "ann", "username": "ann"})
+    accepted(await ask_policy(house, deviceBound="enforce", attestation="enforce"))
 
 
 async def test_monitored_rules_do_not_count_as_locking_out(house: HouseInProcess, application: Application) -> None:
@@ -662,9 +689,11 @@ async def test_findings_are_in_the_log_beside_the_record(house: HouseInProcess, 
     await decide(house, attestation="monitor")
     ceremonies = Ceremonies(application)
     await ceremonies.register()
-    ((details,),) = await house.rows(
-        "select details from event where event_type = :kind", kind=int(EventType.ApiAuthPasskeyRegistrationCompleted)
+    ((kept,),) = await house.rows(
+        "select assurance from event where event_type = :kind", kind=int(EventType.ApiAuthPasskeyRegistrationCompleted)
     )
-    assert ["attestation"] == json.loads(details)["assurance"]["findings"]
+    record = unpacked(kept)
+    assert record is not None
+    assert ("attestation",) == record.findings
     found = [event for event in await house.events() if event[0] == EventType.ApiAuthenticatorPolicyObjected]
     assert [(EventType.ApiAuthenticatorPolicyObjected, 2, "ann", "demo", application.public_key[-4:])] == found

@@ -50,8 +50,8 @@ async def add(application: Application, *models: Any, **members: Any) -> httpx.R
     return await application.secret("/authenticators/add", {"aaGuids": list(models), **members})
 
 
-async def remove(application: Application, *models: Any) -> httpx.Response:
-    return await application.secret("/authenticators/remove", {"aaGuids": list(models)})
+async def remove(application: Application, *models: Any, **members: Any) -> httpx.Response:
+    return await application.secret("/authenticators/remove", {"aaGuids": list(models), **members})
 
 
 def done(response: httpx.Response) -> None:
@@ -89,7 +89,7 @@ async def test_which_list_must_be_said(application: Application, query: str) -> 
     assert ["isAllowed"] == list(problem["errors"])
 
 
-@pytest.mark.parametrize("value", ["maybe", "2", "tru"])
+@pytest.mark.parametrize("value", ["maybe", "2", "true" * 2])
 async def test_what_is_neither_true_nor_false_is_refused(application: Application, value: str) -> None:
     assert 400 == (await ask_list(application, f"?isAllowed={value}")).status_code
 
@@ -191,6 +191,102 @@ async def test_the_lists_have_an_end(house: HouseInProcess, application: Applica
     done(await add(application, str(full[0]), isAllowed=True))
     done(await remove(application, str(full[1])))
     done(await add(application, KEY, isAllowed=True))
+
+
+# --- nobody is locked out unawares ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def ann(house: HouseInProcess, application: Application) -> Ceremonies:
+    """Whose one passkey is of the model KEY, and proves it; both lists refuse sign-ins."""
+    authenticator = SoftwareAuthenticator(attestation="packed-x5c", backup_eligible=False)
+    ceremonies = Ceremonies(application, authenticator=authenticator)
+    await ceremonies.register(attestation="direct")
+    await decide(house, allowList="enforce", denyList="enforce")
+    return ceremonies
+
+
+async def decide(house: HouseInProcess, **modes: str) -> None:
+    accepted(await house.manage("/admin/apps/demo/authenticator-policy", modes))
+
+
+LOCK_OUTS: dict[str, tuple[list[str], Json, list[str], Json]] = {
+    "the first model on the allow list": ([], {}, [PHONE], {"isAllowed": True}),
+    "a model on the deny list": ([], {}, [OTHER, KEY], {"isAllowed": False}),
+    "from the allow list to the deny list": ([KEY], {"isAllowed": True}, [KEY], {"isAllowed": False}),
+}
+
+
+@pytest.mark.parametrize("name", LOCK_OUTS)
+async def test_a_list_that_locks_users_out_must_be_accepted(
+    house: HouseInProcess, application: Application, ann: Ceremonies, name: str
+) -> None:
+    before, to, models, listed_as = LOCK_OUTS[name]
+    if before:
+        done(await add(application, *before, **to))
+    kept = await names(application, allowed=True), await names(application, allowed=False)
+    for word in (ABSENT, False, None):
+        problem = refused(await add(application, *models, **listed_as, acceptLockOut=word), 409, "policy_locks_out")
+        assert (1, 1) == (problem["lockedOut"], problem["users"])
+    assert kept == (await names(application, allowed=True), await names(application, allowed=False))
+    await ann.sign_in()
+    done(await add(application, *models, **listed_as, acceptLockOut=True))
+    refused(await ann.complete_sign_in(await ann.begin_sign_in()), 400, "authenticator_not_allowed")
+
+
+async def test_a_model_is_not_taken_from_the_allow_list_unasked(application: Application, ann: Ceremonies) -> None:
+    done(await add(application, KEY, PHONE, isAllowed=True))
+    refused(await remove(application, KEY), 409, "policy_locks_out")
+    await ann.sign_in()
+    done(await remove(application, PHONE))
+    # With the last model gone the list asks nothing, and everybody is let in.
+    done(await remove(application, KEY))
+    await ann.sign_in()
+    done(await add(application, KEY, PHONE, isAllowed=True))
+    done(await remove(application, KEY, acceptLockOut=True))
+    refused(await ann.complete_sign_in(await ann.begin_sign_in()), 400, "authenticator_not_allowed")
+
+
+async def test_what_a_list_does_to_nobody_is_not_asked_about(application: Application, ann: Ceremonies) -> None:
+    done(await add(application, KEY, isAllowed=True))
+    done(await add(application, PHONE, isAllowed=True))
+    done(await add(application, OTHER))
+    done(await remove(application, OTHER, PHONE))
+    await ann.sign_in()
+
+
+async def test_a_list_that_is_only_monitored_is_not_asked_about(
+    house: HouseInProcess, application: Application, ann: Ceremonies
+) -> None:
+    await decide(house, allowList="monitor", denyList="enforce-new")
+    done(await add(application, PHONE, isAllowed=True))
+    done(await add(application, KEY))
+    await ann.sign_in()
+
+
+async def test_a_user_whom_the_list_locked_out_already_is_not_asked_about_again(
+    application: Application, ann: Ceremonies
+) -> None:
+    done(await add(application, PHONE, isAllowed=True, acceptLockOut=True))
+    done(await add(application, OTHER, isAllowed=True))
+    done(await add(application, KEY))
+    done(await remove(application, PHONE))
+
+
+async def test_a_user_with_another_model_is_not_locked_out(application: Application, ann: Ceremonies) -> None:
+    second = SoftwareAuthenticator(attestation="none", backup_eligible=False)
+    await Ceremonies(application, authenticator=second).register("ann")
+    refused(await add(application, PHONE, isAllowed=True), 409, "policy_locks_out")
+    done(await add(application, KEY, isAllowed=True))
+
+
+async def test_one_applications_list_asks_about_its_own_users_alone(
+    house: HouseInProcess, application: Application, ann: Ceremonies
+) -> None:
+    other = await house.create_application("other", allowAttestation=True)
+    done(await add(other, PHONE, isAllowed=True))
+    done(await add(other, KEY))
+    await ann.sign_in()
 
 
 # --- who may --------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ async def test_a_lock_makes_the_lists(any_house: HouseInProcess) -> None:
     await ceremonies.sign_in()
     any_house.clock.move(hours=2)
     await ceremonies.sign_in()
-    assert answer["seen"] == accepted(await any_house.manage("/admin/apps/demo/origins"))["seen"]  # No more is learnt.
+    assert [] == answer["seen"] == await seen(any_house)  # No more is learnt.
 
 
 async def test_a_lock_leaves_out_what_does_not_belong_there(house: HouseInProcess, ceremonies: Ceremonies) -> None:
@@ -169,6 +169,36 @@ async def test_what_is_no_origin_cannot_be_left_out(house: HouseInProcess, cerem
     await ceremonies.register()
     refused(await house.manage("/admin/apps/demo/origins/lock", {"without": ["evil"]}), 400, "origin_malformed")
     refused(await house.manage("/admin/apps/nobody/origins/lock", {}), 404, "application_not_found")
+
+
+async def test_a_second_lock_changes_nothing(any_house: HouseInProcess) -> None:
+    """Nothing was noted while there was a list, so what it would add is older than the list."""
+    ceremonies = Ceremonies(await any_house.create_application())
+    await ceremonies.register()
+    before = await lock(any_house)
+    problem = refused(await any_house.manage("/admin/apps/demo/origins/lock", {}), 409, "origins_locked")
+    assert "--empty-origin" in problem["detail"]
+    assert before == accepted(await any_house.manage("/admin/apps/demo/origins"))
+
+
+async def test_a_list_that_was_written_by_hand_is_not_locked_over(
+    house: HouseInProcess, ceremonies: Ceremonies
+) -> None:
+    await at(ceremonies, EVIL).register()
+    await decide(house, origins=[ORIGIN])
+    refused(await house.manage("/admin/apps/demo/origins/lock", {}), 409, "origins_locked")
+    assert [ORIGIN] == accepted(await house.manage("/admin/apps/demo/origins"))["origins"]
+
+
+async def test_what_a_lock_left_out_does_not_come_back_with_the_next(
+    house: HouseInProcess, ceremonies: Ceremonies
+) -> None:
+    await ceremonies.register()
+    await at(ceremonies, EVIL).sign_in()
+    assert [] == (await lock(house, without=[EVIL]))["seen"]
+    await decide(house, origins=[], rpIds=[])
+    await ceremonies.sign_in()
+    assert [ORIGIN] == (await lock(house))["origins"]
 
 
 async def test_an_application_may_be_opened_again(house: HouseInProcess, ceremonies: Ceremonies) -> None:
@@ -205,14 +235,16 @@ async def test_a_ceremony_that_began_before_the_lock_ends_by_its_rules(
                      for (each, begun), code in zip(others, codes, strict=True)]  # fmt: skip
 
 
-async def test_two_locks_at_once_make_the_same_list(any_house: HouseInProcess) -> None:
+async def test_of_locks_at_once_one_makes_the_list(any_house: HouseInProcess) -> None:
     ceremonies = Ceremonies(await any_house.create_application())
     await ceremonies.register()
     any_house.clock.move(seconds=1)
     await Ceremonies(ceremonies.application, origin=ANDROID).register("bob")
-    answers = await asyncio.gather(*(lock(any_house) for _ in range(10)))
-    assert {(ORIGIN, ANDROID)} == {tuple(answer["origins"]) for answer in answers}
-    assert {(RP_ID,)} == {tuple(answer["rpIds"]) for answer in answers}
+    answers = await asyncio.gather(*(any_house.manage("/admin/apps/demo/origins/lock", {}) for _ in range(10)))
+    (made,) = [accepted(answer) for answer in answers if answer.status_code == 200]
+    assert ([ORIGIN, ANDROID], [RP_ID]) == (made["origins"], made["rpIds"])
+    late = [refused(answer, 409, "origins_locked") for answer in answers if answer.status_code != 200]
+    assert 9 == len(late)
 
 
 async def test_a_sign_in_beside_a_lock_is_on_the_list_or_ends_there(any_house: HouseInProcess) -> None:

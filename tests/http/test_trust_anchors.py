@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from narthex.usecases.application import MOST_TRUST_ANCHORS
-from tests.support.application import Application, Ceremonies, HouseInProcess, accepted, refused
+from tests.support.application import ABSENT, Application, Ceremonies, HouseInProcess, accepted, refused, sent
 from tests.support.authenticator import Json, SoftwareAuthenticator, maker
 from tests.support.metadata import AAGUID, MetadataMaker
 
@@ -34,8 +34,8 @@ def anchor(certificate: str = OWN, *, name: str = "Ours", **members: Any) -> Jso
     return {"name": name, "certificate": certificate, **members}
 
 
-async def set_anchors(house: HouseInProcess, *anchors: Any, path: str = PATH) -> httpx.Response:
-    return await house.manage(path, {"anchors": list(anchors)})
+async def set_anchors(house: HouseInProcess, *anchors: Any, path: str = PATH, **members: Any) -> httpx.Response:
+    return await house.manage(path, {"anchors": list(anchors), **members})
 
 
 async def enrolled(application: Application, **authenticator: Any) -> Ceremonies:
@@ -189,6 +189,68 @@ async def test_an_anchor_satisfies_a_policy(house: HouseInProcess, application: 
     accepted(await set_anchors(house, anchor()))
     await ceremonies.register()
     await ceremonies.sign_in()
-    accepted(await set_anchors(house))
+    accepted(await set_anchors(house, acceptLockOut=True))
     begun = await ceremonies.begin_sign_in()
     refused(await ceremonies.complete_sign_in(begun), 400, "attestation_required")
+
+
+# --- nobody is locked out unawares ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def vouched_for(house: HouseInProcess, application: Application) -> Ceremonies:
+    """`ann`, whom only our anchor lets in: the policy asks for attestation at every sign-in."""
+    accepted(await set_anchors(house, anchor()))
+    ceremonies = await enrolled(application)
+    accepted(await house.manage("/admin/apps/demo/authenticator-policy", {"attestation": "enforce"}))
+    return ceremonies
+
+
+TAKEN_BACK: dict[str, list[Json]] = {
+    "dropped": [],
+    "another in its place": [anchor(ANOTHER)],
+    "no longer for the model": [anchor(aaGuids=[str(UUID(int=7))])],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_BACK)
+async def test_an_anchor_is_not_taken_from_its_users_unasked(
+    house: HouseInProcess, vouched_for: Ceremonies, name: str
+) -> None:
+    for word in (ABSENT, False, None):
+        body = sent({"anchors": TAKEN_BACK[name], "acceptLockOut": word})
+        problem = refused(await house.manage(PATH, body), 409, "policy_locks_out")
+        assert (1, 1) == (problem["lockedOut"], problem["users"])
+    await vouched_for.sign_in()
+    accepted(await set_anchors(house, *TAKEN_BACK[name], acceptLockOut=True))
+    refused(await vouched_for.complete_sign_in(await vouched_for.begin_sign_in()), 400, "attestation_required")
+
+
+@pytest.mark.parametrize(
+    "anchors",
+    [
+        [anchor(name="Another name")],
+        [anchor(hardware=True)],
+        [anchor(aaGuids=[MODEL])],
+        [anchor(), anchor(ANOTHER, name="Theirs")],
+    ],
+)
+async def test_what_still_vouches_for_everybody_is_not_asked_about(
+    house: HouseInProcess, vouched_for: Ceremonies, anchors: list[Json]
+) -> None:
+    accepted(await set_anchors(house, *anchors))
+    await vouched_for.sign_in()
+
+
+async def test_where_no_sign_in_needs_attestation_an_anchor_goes_unasked(
+    house: HouseInProcess, vouched_for: Ceremonies
+) -> None:
+    accepted(await house.manage("/admin/apps/demo/authenticator-policy", {"attestation": "enforce-new"}))
+    accepted(await set_anchors(house))
+    await vouched_for.sign_in()
+
+
+async def test_an_anchor_that_cannot_be_used_is_told_before_whom_it_would_lock_out(
+    house: HouseInProcess, vouched_for: Ceremonies
+) -> None:
+    refused(await set_anchors(house, *BROKEN["half a certificate"]), 400, "trust_anchor_invalid")
