@@ -62,8 +62,10 @@ A refusal is a problem document (RFC 9457), `application/problem+json`.
 `type` is the address of the page `/errors` of your own server, at the error's code.
 `errorCode` never changes its meaning; `title` and `detail` are for people and may change.
 `traceId` finds the request in the server's log.
-When a ceremony is refused, `errorCode` is `fido2_invalid_registration` or `signin_complete_error`,
-and `reason` holds the code of the check that refused it.
+When the verification of a ceremony refuses it, `errorCode` is `fido2_invalid_registration` or
+`signin_complete_error`, and `reason` holds the code of the check that did.
+When an application's authenticator policy refuses a passkey that was verified, `errorCode` is the policy's own
+(`authenticator_not_allowed`, `attestation_required` …), and there is no `reason`.
 
 | `errorCode` or `reason` | status | cause | what to do |
 |---|---|---|---|
