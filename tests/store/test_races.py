@@ -61,6 +61,10 @@ CONTESTED: dict[str, tuple[Callable[[int], tuple[Change, ...]], type[Refusal]]] 
         lambda n: (AddCredential(make_credential(user_id=f"{n}"), make_evidence(f"{n}")),),
         CredentialExists,
     ),
+    "room for one more": (
+        lambda n: with_event(n, AddCredential(make_credential(f"another {n}"), most=2)),
+        CredentialExists,
+    ),
     "counter": (lambda n: with_event(n, make_touch("kept", sign_count=6)), CredentialChanged),
     "alias": (lambda n: (ReplaceAliases(f"user {n}", (make_alias("a"), make_alias(f"own {n}"))),), AliasTaken),
     "application": (lambda n: (AddApplication(created_at=NOW, settings=ApplicationSettings()),), ApplicationExists),

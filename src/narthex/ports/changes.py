@@ -94,11 +94,16 @@ class SpendNonce(msgspec.Struct, frozen=True):
 
 
 class AddCredential(msgspec.Struct, frozen=True):
-    """Keep a new credential. Refuses with `CredentialExists`."""
+    """Keep a new credential. Refuses with `CredentialExists`, also where the user has as many as may be.
+
+    Which of the two it was, the caller can see: the credential is there, or it is not.
+    """
 
     credential: Credential
     evidence: AttestationEvidence | None = None
     """What vouches for it; None where nothing does."""
+    most: int | None = None
+    """How many credentials the user may have, this one included; None for no limit."""
 
 
 class RejudgeCredential(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.ports.changes import AddEvent, Change, NonceSpent, NoteOrigin, SpendNonce
-from narthex.ports.records import EventType
+from narthex.ports.records import EventType, RpIdMigration
 from narthex.usecases.call import Call, event
 from narthex.webauthn.assurance import Assurance
 from narthex.webauthn.errors import OriginNotAllowed, quoted
@@ -110,9 +110,12 @@ def _covers_any(rp_id: str, origins: tuple[str, ...]) -> bool:
 def note_origin(call: Call, origin: str, rp_id: str) -> list[Change]:
     """Remember where a verified ceremony took place, while the application takes them from anywhere.
 
-    Bounded: a passkey's owner can forge origins, so what is seen fills no table; the first of them stay.
+    The owner of a passkey can forge origins, and what is noted is proposed as a list of whom to trust. So it is a
+    web page only if it lies under the rp id, or under the one that the relying party moves to; whoever uses related
+    origins lists them by hand. And it is bounded: the first to be seen stay.
     """
-    if call.application.settings.origins:
+    settings = call.application.settings
+    if settings.origins or not _may_belong(origin, rp_id, settings.rp_id_migration):
         return []
     seen = call.application.seen_origins
     known = next((each for each in seen if (each.origin, each.rp_id) == (origin, rp_id)), None)
@@ -120,6 +123,13 @@ def note_origin(call: Call, origin: str, rp_id: str) -> list[Change]:
     if fresh or (known is None and len(seen) >= MOST_SEEN_ORIGINS):
         return []
     return [NoteOrigin(origin=origin, rp_id=rp_id, seen_at=call.now)]
+
+
+def _may_belong(origin: str, rp_id: str, moving: RpIdMigration | None) -> bool:
+    if not is_web_origin(origin):
+        return True
+    new = moving.new if moving is not None and moving.old == rp_id else rp_id
+    return is_rp_id_of(rp_id, origin) or is_rp_id_of(new, origin)
 
 
 async def refuse_ceremony(

@@ -58,6 +58,9 @@ AUTHENTICATOR_TYPES = ("platform", "cross-platform")
 HINTS = ("security-key", "client-device", "hybrid")
 # CTAP 2.1, section 6.4: PINs have 4 to 63 bytes.
 _IMPOSSIBLE_PIN_LENGTH = 64
+# So many registrations of one user may be under way at once before the limit is counted in the act itself: counting
+# makes them wait for one another.
+_SIDE_BY_SIDE = 64
 LARGE_BLOB_SUPPORT = ("preferred", "required")
 CREDENTIAL_PROTECTION = (
     "userVerificationOptional",
@@ -179,7 +182,7 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
         EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken.
     """
     kept = await call.store.list_credentials(enrolment.user_id)
-    _refuse_in_vain(call, kept)
+    _refuse_too_many_credentials(call, len(kept))
     if not kept:  # A user who is here already may always add another passkey.
         await _refuse_too_many_users(call)
     attestation = _attestation(call, enrolment.attestation)
@@ -227,7 +230,7 @@ async def begin_registration(
     if not leave.user_id:
         raise MissingUserId("the register token names no user")
     kept = await call.store.list_credentials(leave.user_id)
-    _refuse_in_vain(call, kept)
+    _refuse_too_many_credentials(call, len(kept))
     options = CreationOptions(
         rp_id=relying_party,
         user_handle=leave.user_id.encode(),
@@ -287,13 +290,20 @@ async def finish_registration(
         expected_rp_id(call, ceremony.rp_id)
         verified = _verify(call, ceremony, origin=page, rp_id=rp_id, response=response)
         credential = _credential(call, ceremony, verified, origin=page, nickname=nickname, response=response)
-        assurance = await _judged(call, credential, verified, response)
+        # Asked again, because registrations may begin side by side.
+        kept = len(await call.store.list_credentials(ceremony.user_id))
+        _refuse_too_many_credentials(call, kept)
+        assurance = _judged(call, credential, verified, response, kept=kept)
         # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
         token = await _token(call, ceremony, credential, assurance)
-        await _keep(call, ceremony, credential, assurance, response)
+        await _keep(call, ceremony, credential, assurance, response, kept=kept)
     except NonceSpent:
         raise
     except CredentialExists as e:
+        if await call.store.find_credential(response.raw_id) is None:
+            full = PasskeyLimitReached("registrations side by side left no room for this passkey")
+            await _refuse(call, ceremony, full)
+            raise full from e
         known = RegistrationRefused("this passkey is registered already", reason=e.code)
         await _refuse(call, ceremony, known)
         raise known from e
@@ -320,18 +330,17 @@ async def _token(call: Call, ceremony: RegistrationSession, credential: Credenti
     )
 
 
-async def _judged(
-    call: Call, credential: Credential, verified: VerifiedRegistration, response: RegistrationResponse
+def _judged(
+    call: Call, credential: Credential, verified: VerifiedRegistration, response: RegistrationResponse, *, kept: int
 ) -> Assurance:
     """Hold the new passkey against the application's policy, and write down what is known of it.
 
+    Args:
+        kept: how many passkeys the user has already.
+
     Raises:
-        TooManyCredentials, or the refusal of the first rule of the policy that objects and is enforced.
+        the refusal of the first rule of the policy that objects and is enforced.
     """
-    # Asked again, because registrations may begin side by side; a passkey past the limit would be kept and never
-    # offered.
-    kept = await call.store.list_credentials(credential.user_id)
-    _refuse_too_many_credentials(kept)
     settings = call.application.settings
     facts = facts_of(credential, settings=settings, metadata=call.metadata, now=call.now)
     stale = call.metadata.is_stale(call.now)
@@ -342,7 +351,7 @@ async def _judged(
         allowed=call.tenant.allowed_models,
         denied=call.tenant.denied_models,
         metadata_fresh=not stale,
-        passkeys=len(kept),
+        passkeys=kept,
     )
     if verdict.refusal is not None:
         raise verdict.refusal
@@ -450,6 +459,8 @@ async def _keep(
     credential: Credential,
     assurance: Assurance,
     response: RegistrationResponse,
+    *,
+    kept: int,
 ) -> None:
     evidence = None
     if credential.trust is not TrustVerdict.NO_PATH:
@@ -458,12 +469,12 @@ async def _keep(
     if ceremony.aliases is not None:
         records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
         aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)
-    seen = note_origin(call, credential.origin, credential.rp_id)
+    seen, most = note_origin(call, credential.origin, credential.rp_id), _most_credentials(call)
     await call.store.commit(
         SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
         SpendNonce(nonce=ceremony.register_token_id, expires_at=_last_use(call, ceremony)),
-        AddCredential(credential=credential, evidence=evidence),
+        AddCredential(credential=credential, evidence=evidence, most=most if kept + _SIDE_BY_SIDE >= most else None),
         *aliases,
         *seen,
         *log(
@@ -502,19 +513,20 @@ async def _commit_event(call: Call, event_type: EventType, message: str, user_id
         await call.store.commit(*changes)
 
 
-def _refuse_in_vain(call: Call, kept: Sequence[Credential]) -> None:
-    """No authenticator shall make a passkey that is one too many."""
-    _refuse_too_many_credentials(kept)
+def _most_credentials(call: Call) -> int:
+    """How many passkeys a user may have."""
     policy = call.application.settings.authenticator_policy
-    if policy.passkeys_per_user in REFUSING[Occasion.REGISTRATION] and len(kept) >= policy.most_passkeys:
-        raise PasskeyLimitReached(
-            f"the user has {len(kept)} passkeys, and the application allows {policy.most_passkeys}"
-        )
+    if policy.passkeys_per_user in REFUSING[Occasion.REGISTRATION]:
+        return min(policy.most_passkeys, MOST_CREDENTIALS)
+    return MOST_CREDENTIALS
 
 
-def _refuse_too_many_credentials(kept: Sequence[Credential]) -> None:
-    if len(kept) >= MOST_CREDENTIALS:
+def _refuse_too_many_credentials(call: Call, kept: int) -> None:
+    """No authenticator shall make a passkey that is one too many."""
+    if kept >= MOST_CREDENTIALS:
         raise TooManyCredentials(f"the user has {MOST_CREDENTIALS} passkeys, which is the most")
+    if kept >= (most := _most_credentials(call)):
+        raise PasskeyLimitReached(f"the user has {kept} passkeys, and the application allows {most}")
 
 
 async def _refuse_too_many_users(call: Call) -> None:

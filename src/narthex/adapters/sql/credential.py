@@ -54,13 +54,22 @@ COUNT_USERS = TenantStatement("""
         select distinct user_id from credential where app_id = :app_id and user_id > :after order by user_id limit :most
     ) as portion
 """)
+_VALUES = """
+    :app_id, :credential_id, :user_id, :user_handle, :public_key, :sign_count, :attestation_format, :aaguid, :rp_id,
+    :origin, :transports, :backup_eligible, :backup_state, :user_verified, :discoverable, :nickname, :device, :country,
+    :created_at, :last_used_at, :alg, :attestation_type, :trust, :anchor, :key_identifiers, :judged_with, :extensions
+"""
 _ADD = TenantStatement(
     f"""
-    insert into credential (app_id, {_COLUMNS})
-    values (:app_id, :credential_id, :user_id, :user_handle, :public_key, :sign_count, :attestation_format,
-        :aaguid, :rp_id, :origin, :transports, :backup_eligible, :backup_state, :user_verified, :discoverable,
-        :nickname, :device, :country, :created_at, :last_used_at, :alg, :attestation_type, :trust, :anchor,
-        :key_identifiers, :judged_with, :extensions)
+    insert into credential (app_id, {_COLUMNS}) values ({_VALUES}) on conflict do nothing
+    """,
+    must_change=True,
+)
+# Acts of one user wait for one another (`_turn`), so that two of them never count the same rows.
+_ADD_WHERE_ROOM_IS = TenantStatement(
+    f"""
+    insert into credential (app_id, {_COLUMNS}) select {_VALUES}
+    where (select count(*) from credential where app_id = :app_id and user_id = :user_id) < :most
     on conflict do nothing
     """,
     must_change=True,
@@ -117,7 +126,8 @@ def _add(app_id: str, change: AddCredential) -> list[Step]:
     values["trust"] = change.credential.trust.value
     values["key_identifiers"] = hex_list_to_json(change.credential.key_identifiers)
     values["extensions"] = to_json(change.credential.extensions)
-    added = (_ADD, _ADD.bind(app_id, **values))
+    statement = _ADD if change.most is None else _ADD_WHERE_ROOM_IS
+    added = (statement, statement.bind(app_id, most=change.most, **values))
     if change.evidence is None:
         return [added]
     return [added, attestation.add(app_id, change.credential.credential_id, change.evidence)]
@@ -150,8 +160,12 @@ def _rejudge(app_id: str, change: RejudgeCredential) -> list[Step]:
     return [(_REJUDGE, bound)]
 
 
+def _turn(app_id: str, change: AddCredential) -> str | None:
+    return None if change.most is None else f"credentials\x1f{app_id}\x1f{change.credential.user_id}"
+
+
 CHANGES: Plans = {
-    AddCredential: Plan(_add, CredentialExists, "the credential is kept already"),
+    AddCredential: Plan(_add, CredentialExists, "the credential is kept already, or there is no room", turn=_turn),
     TouchCredential: Plan(_touch, CredentialChanged, "the credential is gone or its counter moved on"),
     RejudgeCredential: Plan(_rejudge, CredentialChanged, "the credential is gone"),
 }

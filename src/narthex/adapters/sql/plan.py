@@ -19,8 +19,8 @@ class Plan(NamedTuple):
     refused: type[Exception] = DrawnIdTaken
     """What to raise when one of them that must change a row changes none."""
     message: str = "an id that we drew is taken"
-    turn: Callable[[str, Any], str] | None = None
-    """Acts for which this names the same text wait for one another."""
+    turn: Callable[[str, Any], str | None] | None = None
+    """Acts for which this names the same text wait for one another; None waits for nobody."""
 
 
 Plans: TypeAlias = Mapping[type[Change], Plan]

@@ -117,8 +117,8 @@ class SqlTenantStore:
             taken = plan.steps(self._app_id, change)
             steps += taken
             plans += [plan] * len(taken)
-            if plan.turn is not None:
-                in_turn.add(plan.turn(self._app_id, change))
+            if plan.turn is not None and (name := plan.turn(self._app_id, change)) is not None:
+                in_turn.add(name)
         if not steps:
             return
         try:
