@@ -173,6 +173,21 @@ async def test_an_anchor_vouches_where_the_metadata_trusts_another_maker(
     assert [ATTESTED, (1, True, False), UNATTESTED, (0, True, False)] == steps
 
 
+@pytest.mark.parametrize(("models", "certified"), [([], None), ([MODEL], "FIDO_CERTIFIED_L2")])
+async def test_what_fido_certified_is_said_of_models_that_an_anchor_names(
+    house: HouseInProcess, application: Application, models: list[str], certified: str | None
+) -> None:
+    """Certificates under an anchor for any model name what they like; FIDO has certified none of those."""
+    foreign = FIDO.entry(aaguid=AAGUID, statuses=["FIDO_CERTIFIED_L2", "FIPS140_CERTIFIED_L2"], roots=[FIDO.root])
+    await house.load_metadata(FIDO.blob(foreign))
+    accepted(await set_anchors(house, anchor(aaGuids=models, hardware=True)))
+    ceremonies = Ceremonies(application, authenticator=SoftwareAuthenticator(**SECURITY_KEY))
+    await ceremonies.register(attestation="direct")
+    record = (await ceremonies.verify(await ceremonies.sign_in(userId="ann")))["assurance"]
+    assert (True, certified) == (record["attested"], record["certified"])
+    assert (2 if certified else None) == record["fips"]
+
+
 async def test_the_metadatas_word_on_hardware_holds_where_its_own_anchor_vouches(
     house: HouseInProcess, application: Application
 ) -> None:

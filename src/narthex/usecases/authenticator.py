@@ -121,6 +121,7 @@ def facts_of(
         attestation_format=credential.attestation_format,
         attested=by_metadata or own is not None,
         vouched_hardware=None if own is None else own.hardware,
+        names_model=own is None or credential.aaguid in own.aaguids,
         alg=credential.alg,
         backup_eligible=bool(credential.backup_eligible if backup_eligible is None else backup_eligible),
         entry=entry,

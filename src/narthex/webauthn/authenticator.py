@@ -41,6 +41,8 @@ class AuthenticatorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of the model it claims to be: display data unless attested."""
     standing: Standing = NO_STANDING
     """Of that entry, now."""
+    names_model: bool = True
+    """Who vouches for it vouches for this very model, so that the good word of its entry counts."""
 
     def __post_init__(self) -> None:
         # INVARIANT: hardware ⇒ attested ⇒ the model's attestation keys are its maker's alone. These are our own
@@ -55,17 +57,21 @@ class AuthenticatorFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def certified(self) -> FidoLevel | None:
         """The level it is certified for, as far as that is attested."""
-        return self.standing.fido if self.attested else None
+        return self.standing.fido if self._is_described else None
 
     @property
     def fips(self) -> int | None:
         """The FIPS 140 level, 1 … 4, as far as that is attested."""
-        return self.standing.fips if self.attested else None
+        return self.standing.fips if self._is_described else None
 
     @property
     def key_protection(self) -> tuple[str, ...]:
         """How the metadata says that keys are kept, as far as that is attested."""
-        return tuple(self.entry.key_protection) if self.attested and self.entry is not None else ()
+        return tuple(self.entry.key_protection) if self._is_described and self.entry is not None else ()
+
+    @property
+    def _is_described(self) -> bool:
+        return self.attested and self.names_model
 
     @property
     def software(self) -> bool:
@@ -83,6 +89,7 @@ def facts_of(
     entry: MetadataEntry | None,
     now: datetime,
     vouched_hardware: bool | None = None,
+    names_model: bool = True,
 ) -> AuthenticatorFacts:
     """Put together what is known of an authenticator.
 
@@ -92,6 +99,8 @@ def facts_of(
         now: instant of the call, UTC: standing changes with the days.
         vouched_hardware: None where the metadata's anchor was reached; for an anchor of the application's own,
             whether its operator says that keys stay in hardware.
+        names_model: False for an anchor that may vouch for any model: its certificates name what they like, and what
+            the alliance says of a model is not said of those.
     """
     current = NO_STANDING if entry is None else standing(entry, now=now)
     proven = attested and ATTESTATION_KEY_COMPROMISE not in current.bad
@@ -105,4 +114,5 @@ def facts_of(
         backup_eligible=backup_eligible,
         entry=entry,
         standing=current,
+        names_model=names_model,
     )
