@@ -64,14 +64,14 @@ class TokenKind(Enum):
     REGISTER = ("register_", b"register", 1)
     REGISTRATION_SESSION = ("session_", b"session/registration", 1)
     SIGN_IN_SESSION = ("session_", b"session/sign-in", 256)
-    VERIFY = ("verify_", b"verify", 1)
+    VERIFY = ("verify_", b"verify", 256)
 
     def __init__(self, prefix: str, label: bytes, block_size: int) -> None:
         self.prefix = prefix
         self.label = label
         self.block_size = block_size
         """The plaintext is padded to a multiple of this: the length of a sign-in's session must not tell whether the
-        user who was asked for exists."""
+        user who was asked for exists, nor that of its token what is known of the authenticator."""
 
 
 @dataclass(frozen=True, slots=True)
