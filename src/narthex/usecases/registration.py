@@ -316,6 +316,7 @@ async def finish_registration(
 async def _token(call: Call, ceremony: RegistrationSession, credential: Credential, assurance: Assurance) -> str:
     return await seal_sign_in_token(
         call,
+        assurance,
         kind="passkey_register",
         user_id=ceremony.user_id,
         purpose=None,
@@ -326,7 +327,6 @@ async def _token(call: Call, ceremony: RegistrationSession, credential: Credenti
         country=call.caller.country,
         nickname=credential.nickname,
         credential_id=credential.credential_id,
-        assurance=packed(assurance),
     )
 
 

@@ -196,6 +196,7 @@ async def _token(
 ) -> str:
     return await seal_sign_in_token(
         call,
+        assurance,
         kind="passkey_signin",
         user_id=credential.user_id,
         purpose=ceremony.purpose,
@@ -206,7 +207,6 @@ async def _token(
         country=call.caller.country,
         nickname=credential.nickname,
         credential_id=credential.credential_id,
-        assurance=packed(assurance),
     )
 
 

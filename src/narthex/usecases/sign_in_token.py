@@ -50,20 +50,22 @@ async def verify_sign_in_token(call: Call, token: str | None) -> VerifyToken:
 
 
 async def seal_sign_in_token(
-    call: Call, *, kind: str, user_id: str, purpose: str | None, lives: timedelta, **facts: Any
+    call: Call, assurance: Assurance, *, kind: str, user_id: str, purpose: str | None, lives: timedelta, **facts: Any
 ) -> str:
     """Make a sign-in token as of now.
 
     Args:
+        assurance: the record that it carries. Both have one id, by which they are found together.
         facts: further members of `VerifyToken`: what the ceremony, if there was one, is known by.
     """
     token = VerifyToken(
-        token_id=time_ordered_id(call.now, call.random),
+        token_id=assurance.assurance_id,
         expires_at=call.now + lives,
         type=kind,
         user_id=user_id,
         timestamp=call.now,
         purpose=purpose,
+        assurance=packed(assurance),
         **facts,
     )
     return await seal_token(call, TokenKind.VERIFY, token)
@@ -84,13 +86,13 @@ async def issue_manual_token(
         raise ManualTokensOff("manually generated sign-in tokens are disabled for this application")
     sealed = await seal_sign_in_token(
         call,
+        _by_hand(call, rp_id=rp_id, origin=origin),
         kind="generated_signin",
         user_id=user_id,
         purpose=purpose,
         lives=timedelta(seconds=time_to_live_s),
         rp_id=rp_id,
         origin=origin,
-        assurance=packed(_by_hand(call, rp_id=rp_id, origin=origin)),
     )
     changes = log(
         call,
