@@ -355,6 +355,39 @@ def test_the_doctor_looks_at_the_public_url(operator: Operator, url: str, status
     assert (status, mark) == (lambda done: (done[0], done[1]["public URL"]))(diagnosed(operator, public_url=url))
 
 
+def test_the_doctor_warns_of_an_application_that_is_open_to_the_conformance_tests(operator: Operator) -> None:
+    operator.does("app", "create", "demo")
+    _, found = diagnosed(operator)
+    assert "conformance application" not in found
+    status, found = diagnosed(operator, conformance_application="demo")
+    assert (0, "warn") == (status, found["conformance application"])
+    assert "anybody can make passkeys for `demo`" in operator.does("doctor", conformance_application="demo")
+
+
+# --- a pipe that closes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["app list", "app show demo", "settings", "policy show demo"])
+def test_who_has_read_enough_hears_no_more(operator: Operator, command: str) -> None:
+    """As `| head -1` ends. Here what reads is gone before anything is written, and nothing waits to be written."""
+    operator.does("app", "create", "demo")
+    given = {name: value for name, value in os.environ.items() if not name.startswith("NARTHEX_")}
+    given |= {f"NARTHEX_{name.upper()}": value for name, value in operator.settings.items()}
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [str(NARTHEX), *command.split()],
+        env=given | {"PYTHONUNBUFFERED": "1"},
+        cwd=operator.directory,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writes)
+    assert (0, b"") == (done.returncode, done.stderr)
+
+
 # --- what an operator decides for an application --------------------------------------------------------------------
 
 

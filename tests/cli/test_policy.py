@@ -229,6 +229,80 @@ def test_what_locks_nobody_out_is_not_asked_about(operator: Operator, demo: Demo
     operator.does("policy", "set", "demo", "--device-bound", "enforce", "--attestation", "enforce-new")
 
 
+def test_the_question_comes_with_the_report_of_what_is_enforced(operator: Operator, demo: Demo) -> None:
+    """A rule that is only monitored would hide, among all that it objects to, who is locked out."""
+    demo.enrol(("ann", SYNCED), ("bob", BOUND))
+    operator.does("policy", "set", "demo", "--attestation", "monitor")
+    done = operator.run("policy", "set", "demo", "--device-bound", "enforce")
+    assert ["device-bound", "enforce", "1", "1", "1"] in [line.split() for line in done.stdout.splitlines()]
+    assert "attestation" not in done.stdout
+    assert "bob" not in done.stdout
+
+
+def test_what_was_accepted_once_is_not_asked_about_again(operator: Operator, demo: Demo) -> None:
+    demo.enrol(("ann", SYNCED))
+    operator.does("policy", "set", "demo", "--device-bound", "enforce", "--yes")
+    operator.does("policy", "set", "demo", "--attestation", "enforce")
+    operator.does("policy", "set", "demo", "--device-bound", "off")
+    operator.does("policy", "set", "demo", "--attestation", "monitor")
+
+
+WITHOUT_YES = "Do it all the same? Say --yes to do it."
+
+
+def locked_out(operator: Operator, *command: str) -> None:
+    """The command asks; nobody is there, and nothing is done; with --yes it is."""
+    before = shown(operator)
+    said = operator.fails("policy", *command)
+    assert f"1 of 1 users would have no passkey left that signs them in. {WITHOUT_YES}\n" == said
+    assert before == shown(operator)
+    operator.does("policy", *command, "--yes")
+    assert before != shown(operator)
+
+
+@pytest.fixture
+def listed(operator: Operator, demo: Demo, pem: Path) -> Demo:
+    """`ann` has one passkey of MODEL, which our anchor attests; both lists refuse sign-ins."""
+    operator.does("policy", "trust", "demo", str(pem))
+    demo.enrol(("ann", {"attestation": "packed-x5c", "backup_eligible": False}))
+    operator.does("policy", "set", "demo", "--allow-list", "enforce", "--deny-list", "enforce")
+    return demo
+
+
+def test_the_first_model_on_the_allow_list_is_asked_about(operator: Operator, listed: Demo) -> None:
+    locked_out(operator, "allow", "demo", ANOTHER_MODEL)
+
+
+def test_a_model_in_use_is_not_denied_unasked(operator: Operator, listed: Demo) -> None:
+    operator.does("policy", "deny", "demo", ANOTHER_MODEL)
+    locked_out(operator, "deny", "demo", MODEL)
+
+
+def test_a_model_in_use_is_not_delisted_unasked(operator: Operator, listed: Demo) -> None:
+    operator.does("policy", "allow", "demo", MODEL, ANOTHER_MODEL)
+    locked_out(operator, "delist", "demo", MODEL)
+
+
+def test_an_anchor_in_use_is_not_distrusted_unasked(operator: Operator, listed: Demo) -> None:
+    operator.does("policy", "allow", "demo", MODEL)
+    locked_out(operator, "distrust", "demo", "ours")
+
+
+def test_an_anchor_in_use_is_not_narrowed_unasked(operator: Operator, listed: Demo, pem: Path) -> None:
+    operator.does("policy", "allow", "demo", MODEL)
+    operator.does("policy", "trust", "demo", str(pem), "--aaguid", MODEL)
+    locked_out(operator, "trust", "demo", str(pem), "--aaguid", ANOTHER_MODEL)
+
+
+def test_somebody_at_a_terminal_is_asked_about_a_list(
+    operator: Operator, listed: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for typed, expected in (("n\n", {}), ("y\n", {ANOTHER_MODEL: True})):
+        monkeypatch.setattr(sys, "stdin", Terminal(typed))
+        operator.run("policy", "allow", "demo", ANOTHER_MODEL)
+        assert expected == models(operator)
+
+
 # --- lists of models ------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +351,14 @@ def test_a_certificate_is_trusted_and_distrusted(operator: Operator, demo: Demo,
     assert [("Keys", [MODEL], True), ("ours", [ANOTHER_MODEL], False)] == anchors(operator)
     assert "anchors: ours" in operator.does("policy", "distrust", "demo", "Keys")
     assert [("ours", [ANOTHER_MODEL], False)] == anchors(operator)
+
+
+def test_an_anchor_that_is_not_there_cannot_be_distrusted(operator: Operator, demo: Demo, pem: Path) -> None:
+    """A slip in its name would leave trusted what must not be."""
+    operator.does("policy", "trust", "demo", str(pem))
+    said = operator.fails("policy", "distrust", "demo", "Ours")
+    assert "No anchor of demo is called Ours: `narthex policy show demo` prints them.\n" == said
+    assert [("ours", [], False)] == anchors(operator)
 
 
 def test_an_anchor_attests_what_it_vouches_for(operator: Operator, demo: Demo, pem: Path) -> None:

@@ -159,6 +159,30 @@ def test_nothing_seen_is_nothing_to_lock(operator: Operator, customers: Customer
     assert "could be kept" in operator.fails("app", "lock", "demo", "--without", f"https://{EVIL}", "--yes")
 
 
+def test_a_second_lock_is_a_sentence_and_changes_nothing(operator: Operator, customers: Customers) -> None:
+    customers.register(("ann", OLD))
+    operator.does("app", "lock", "demo", "--yes")
+    before = decided(operator)
+    said = operator.fails("app", "lock", "demo", "--yes")
+    assert "Ceremonies of `demo` come from a list of origins already." in said
+    assert one_sentence(said)
+    assert before == decided(operator)
+
+
+def test_what_was_seen_is_forgotten(operator: Operator, customers: Customers) -> None:
+    customers.register(("ann", OLD), ("mallory", EVIL))
+    assert "Forgotten.\n" == operator.does("app", "forget-origins", "demo")
+    assert "No ceremony has been seen yet." in operator.does("app", "origins", "demo")
+    customers.register(("bob", OLD))
+    assert [f"https://{OLD}"] == [each["origin"] for each in said_as_json(operator, "origins", "demo")["seen"]]
+
+
+def test_a_lock_forgets_what_it_left_out(operator: Operator, customers: Customers) -> None:
+    customers.register(("ann", OLD), ("mallory", EVIL))
+    operator.does("app", "lock", "demo", "--without", f"https://{EVIL}", "--yes")
+    assert [] == said_as_json(operator, "origins", "demo")["seen"]
+
+
 # --- rp ids and a move ----------------------------------------------------------------------------------------------
 
 
@@ -190,9 +214,19 @@ def test_a_move_is_followed_to_its_end(operator: Operator, customers: Customers)
         ((each["rpId"], each["credentials"], each["users"]) for each in document["rpIds"]), reverse=True
     )
 
+    operator.does("app", "set", "demo", "--rp-id", OLD, "--rp-id", NEW)
     assert "The move has ended.\n" == operator.does("app", "move", "demo", "--end")
+    assert [NEW] == decided(operator)["rpIds"]
     assert "Moving" not in operator.does("app", "rp-ids", "demo")
     assert decided(operator)["rpIdMigration"] is None
+
+
+def test_a_move_names_the_origins_that_stay(operator: Operator) -> None:
+    """A list that is set replaces the old one, so what is to be typed is all of it."""
+    operator.does("app", "create", "demo", "--origin", f"https://{OLD}", "--origin", f"https://login.{OLD}")
+    said = operator.does("app", "move", "demo", "--from", OLD, "--to", NEW)
+    options = f"--origin https://{OLD} --origin https://login.{OLD} --origin https://{NEW}"
+    assert f"narthex app set demo {options}\n" in said
 
 
 @pytest.mark.parametrize(
@@ -232,6 +266,7 @@ def test_a_host_that_another_answers_for_stays_with_it(operator: Operator, custo
 REFUSED = {
     "lock demo --without nonsense --yes": "is neither a web origin nor one of an app",
     "lock nobody --yes": "There is no application `nobody`",
+    "forget-origins nobody": "There is no application `nobody`",
     "origins nobody": "There is no application `nobody`",
     "rp-ids nobody": "There is no application `nobody`",
     "move nobody --end": "There is no application `nobody`",
