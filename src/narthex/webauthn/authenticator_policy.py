@@ -279,12 +279,13 @@ RULES: dict[str, Rule] = {
 authenticator or another try would mend, last what is not the authenticator's fault."""
 
 
-_MEMBERS = {name: name.replace("-", "_") for name in RULES}
+MEMBERS = {rule: rule.replace("-", "_") for rule in RULES}
+"""Rule → the member of AuthenticatorPolicy that is its mode."""
 
 
 def mode_of(policy: AuthenticatorPolicy, rule: str) -> Mode:
     """The mode of a rule: the member of the same name."""
-    mode: Mode = getattr(policy, _MEMBERS[rule])
+    mode: Mode = getattr(policy, MEMBERS[rule])
     return mode
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
-from typing import NoReturn
 
 import msgspec
 
 from narthex.base.errors import Malformed
 from narthex.base.values import from_base64url
-from narthex.webauthn.errors import ClientDataMalformed, quoted
+from narthex.webauthn.errors import ClientDataMalformed
+from narthex.webauthn.strict_json import strict_decoder
 
 MAX_SIZE_BYTES = 16_384
 MAX_DEPTH = 16
@@ -115,19 +115,8 @@ def _check_depth(raw: bytes) -> None:
             raise ClientDataMalformed(f"client data is nested deeper than {MAX_DEPTH} levels")
 
 
-def _unique_members(pairs: list[tuple[str, object]]) -> Members:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ClientDataMalformed("client data has a member twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ClientDataMalformed(f"client data has {quoted(name)}, which is not JSON")
-
-
 _ENCODER, _FAST_DECODER = msgspec.json.Encoder(), msgspec.json.Decoder()
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant)
+_DECODER = strict_decoder(ClientDataMalformed, "client data")
 
 
 def _text(members: Members, name: str) -> str:

@@ -15,10 +15,8 @@ understood (``crit``) is refused rather than ignored.
 
 from __future__ import annotations
 
-import json
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Collection
-from typing import NoReturn
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -28,6 +26,7 @@ from narthex.base.errors import Malformed, Rejected
 from narthex.base.values import from_base64url
 from narthex.webauthn.cose import ALGORITHMS
 from narthex.webauthn.errors import quoted
+from narthex.webauthn.strict_json import strict_decoder
 from narthex.webauthn.trust import MAX_CERTIFICATE_BYTES, MAX_PATH_CERTIFICATES, parse_certificate
 
 MAX_HEADER_BYTES = 256 * 1024
@@ -133,18 +132,7 @@ def _parse_header(raw: bytes) -> Header:
     return header
 
 
-def _unique_members(pairs: list[tuple[str, object]]) -> Header:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise JwsMalformed("signed text has a header member twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise JwsMalformed(f"signed text has {quoted(name)} in its header, which is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant)
+_DECODER = strict_decoder(JwsMalformed, "header of the signed text")
 
 
 def _pinned(header: Header, algorithms: Collection[str]) -> str:

@@ -34,7 +34,7 @@ from datetime import UTC, date, datetime, time
 from enum import IntEnum
 from hashlib import sha256
 from itertools import pairwise
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography import x509
@@ -325,22 +325,15 @@ def _verify_path(path: Sequence[bytes], *, roots: Collection[bytes], at: datetim
 
 
 def _check_signer(leaf: Certificate, signer: str | None) -> None:
-    usage = _extension(leaf, x509.KeyUsage)
+    usage = leaf.find_value(x509.KeyUsage)
     if usage is not None and not usage.digital_signature:
         raise MetadataUntrusted("certificate of the metadata may not be used for signatures")
     if signer is None:
         return
-    names = _extension(leaf, x509.SubjectAlternativeName)
+    names = leaf.find_value(x509.SubjectAlternativeName)
     named = [] if names is None else [name.lower() for name in names.get_values_for_type(x509.DNSName)]
     if signer.lower() not in named:
         raise MetadataUntrusted(f"metadata is signed by {quoted(', '.join(named))}, and not by {quoted(signer)}")
-
-
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-
-def _extension(certificate: Certificate, kind: type[_Extension]) -> _Extension | None:
-    return next((e.value for e in certificate.extensions if isinstance(e.value, kind)), None)
 
 
 # --- revocation: RFC 5280 section 6.3 -------------------------------------------------------------------------------
@@ -395,7 +388,7 @@ def _parse_crl(der: bytes) -> x509.CertificateRevocationList | None:
 
 
 def _is_by(crl: x509.CertificateRevocationList, issuer: Certificate) -> bool:
-    usage = _extension(issuer, x509.KeyUsage)
+    usage = issuer.find_value(x509.KeyUsage)
     may_sign = usage is None or usage.crl_sign
     key = issuer.public_key
     if (
@@ -432,7 +425,7 @@ def _is_current(crl: x509.CertificateRevocationList, now: datetime) -> bool:
 
 
 def _distribution_points(certificate: Certificate) -> Iterator[str]:
-    points = _extension(certificate, x509.CRLDistributionPoints)
+    points = certificate.find_value(x509.CRLDistributionPoints)
     for point in points or ():
         for name in point.full_name or ():
             if isinstance(name, x509.UniformResourceIdentifier) and name.value.startswith(("http://", "https://")):

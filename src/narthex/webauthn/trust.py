@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 from cryptography import x509
@@ -54,6 +55,9 @@ _READ_ERRORS = (
     UnsupportedAlgorithm,
     UserWarning,  # cryptography warns of odd certificates; where warnings are errors this is a refusal like the others
 )
+
+
+ExtensionValue = TypeVar("ExtensionValue", bound=x509.ExtensionType)
 
 
 class TrustVerdict(StrEnum):
@@ -93,6 +97,10 @@ class Certificate:
 
     def find_extension(self, oid: x509.ObjectIdentifier) -> x509.Extension[x509.ExtensionType] | None:
         return next((e for e in self.extensions if e.oid == oid), None)
+
+    def find_value(self, kind: type[ExtensionValue]) -> ExtensionValue | None:
+        """The value of an extension that the certificate library knows."""
+        return next((e.value for e in self.extensions if isinstance(e.value, kind)), None)
 
     def find_unread(self, oid: x509.ObjectIdentifier) -> bytes | None:
         """The value of an extension that the certificate library does not know."""

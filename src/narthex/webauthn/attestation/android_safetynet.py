@@ -13,11 +13,9 @@ made in the minute before, as the server tests of the FIDO Alliance ask, for an 
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import NoReturn
 
 import msgspec
 from cryptography import x509
@@ -30,9 +28,9 @@ from narthex.webauthn.errors import (
     AttestationStatementMalformed,
     AttestationTimeInvalid,
     DeviceNotSound,
-    quoted,
 )
 from narthex.webauthn.jws import verify_jws
+from narthex.webauthn.strict_json import strict_decoder
 from narthex.webauthn.trust import parse_certificate
 
 HOST = "attest.android.com"
@@ -83,19 +81,8 @@ def _parse_answer(raw: bytes) -> SafetyNetAnswer:
         raise AttestationStatementMalformed("SafetyNet answer is not JSON, or has not the members it must have") from e
 
 
-def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise AttestationStatementMalformed("SafetyNet answer has a member twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise AttestationStatementMalformed(f"SafetyNet answer has {quoted(name)}, which is not JSON")
-
-
 # msgspec keeps the last of two members of one name, so it checks the types and this reads.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant)
+_DECODER = strict_decoder(AttestationStatementMalformed, "SafetyNet answer")
 
 
 def _check_nonce(answer: SafetyNetAnswer, evidence: Evidence) -> None:
@@ -106,9 +93,8 @@ def _check_nonce(answer: SafetyNetAnswer, evidence: Evidence) -> None:
 
 def _check_host(leaf: bytes) -> None:
     """That SafetyNet signed: its certificate names the service's host, once for all without wildcards."""
-    extension = parse_certificate(leaf).find_extension(x509.SubjectAlternativeName.oid)
-    names = extension.value if extension is not None else None
-    if not isinstance(names, x509.SubjectAlternativeName) or HOST not in names.get_values_for_type(x509.DNSName):
+    names = parse_certificate(leaf).find_value(x509.SubjectAlternativeName)
+    if names is None or HOST not in names.get_values_for_type(x509.DNSName):
         raise AttestationCertificateInvalid(f"attestation certificate does not name the host `{HOST}`")
 
 

@@ -20,7 +20,7 @@ def check_end_entity(certificate: Certificate) -> None:
     """
     if certificate.parsed.version is not x509.Version.v3:
         raise AttestationCertificateInvalid("attestation certificate is not of version 3")
-    if certificate.find_extension(x509.BasicConstraints.oid) is None or certificate.ca:
+    if certificate.find_value(x509.BasicConstraints) is None or certificate.ca:
         raise AttestationCertificateInvalid("attestation certificate does not say that it is no CA")
 
 

@@ -148,10 +148,10 @@ def _bind(alg: int, key: object) -> PublicKey | None:
 
 def _check_alternative_name(certificate: Certificate) -> None:
     """TCG EK Credential Profile section 3.2.9: manufacturer, model and version as a directory name."""
-    extension = certificate.find_extension(x509.SubjectAlternativeName.oid)
-    if extension is None or not isinstance(extension.value, x509.SubjectAlternativeName):
+    alternative = certificate.find_value(x509.SubjectAlternativeName)
+    if alternative is None:
         raise AttestationCertificateInvalid("certificate of the AIK has no subject alternative name")
-    names = extension.value.get_values_for_type(x509.DirectoryName)
+    names = alternative.get_values_for_type(x509.DirectoryName)
     if not _MANUFACTURER.fullmatch(single_value(names, TCG_AT_TPM_MANUFACTURER)):
         raise AttestationCertificateInvalid("certificate of the AIK names no TPM manufacturer by its vendor id")
     if not single_value(names, TCG_AT_TPM_MODEL) or not single_value(names, TCG_AT_TPM_VERSION):
@@ -159,8 +159,8 @@ def _check_alternative_name(certificate: Certificate) -> None:
 
 
 def _check_usage(certificate: Certificate) -> None:
-    extension = certificate.find_extension(x509.ExtendedKeyUsage.oid)
-    if extension is None or not isinstance(extension.value, x509.ExtendedKeyUsage):
+    usage = certificate.find_value(x509.ExtendedKeyUsage)
+    if usage is None:
         raise AttestationCertificateInvalid("certificate of the AIK has no extended key usage")
-    if TCG_KP_AIK_CERTIFICATE not in extension.value:
+    if TCG_KP_AIK_CERTIFICATE not in usage:
         raise AttestationCertificateInvalid("certificate of the AIK is not for attestation identity keys")
