@@ -67,9 +67,9 @@ class Rules:
 
     def changes(self) -> dict[str, Any]:
         """By the name of the policy's member: what was chosen."""
-        from narthex.webauthn.authenticator_policy import RULES, Mode
+        from narthex.webauthn.authenticator_policy import MEMBERS, Mode
 
-        modes = {rule.replace("-", "_") for rule in RULES}
+        modes = set(MEMBERS.values())
         chosen = {name: value for name, value in vars(self).items() if value is not None and name != "algorithm"}
         changes = {name: Mode(value) if name in modes else value for name, value in chosen.items()}
         return changes if self.algorithm is None else {**changes, "allowed_algorithms": tuple(self.algorithm)}

@@ -21,6 +21,7 @@ from narthex.usecases.authenticator import facts_of, rejudged
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.credential import credentials_by_user
 from narthex.webauthn.authenticator_policy import (
+    MEMBERS,
     RULES,
     AuthenticatorPolicy,
     Mode,
@@ -209,5 +210,5 @@ async def refuse_lock_out(standpoint: Standpoint, before: Application, after: Ap
 def enforced_part(application: Application) -> AuthenticatorPolicy:
     """The application's policy without the rules that refuse no sign-in."""
     policy = application.settings.authenticator_policy
-    off = {rule.replace("-", "_"): Mode.OFF for rule in RULES if mode_of(policy, rule) is not Mode.ENFORCE}
+    off = {member: Mode.OFF for rule, member in MEMBERS.items() if mode_of(policy, rule) is not Mode.ENFORCE}
     return msgspec.structs.replace(policy, **off)

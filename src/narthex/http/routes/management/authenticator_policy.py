@@ -18,7 +18,7 @@ from narthex.usecases.application import get_application
 from narthex.usecases.authenticator_policy import change_anchors, change_policy
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.policy_report import Objection, PolicyReport, report_on
-from narthex.webauthn.authenticator_policy import RULES, AuthenticatorPolicy, Mode
+from narthex.webauthn.authenticator_policy import MEMBERS, AuthenticatorPolicy, Mode
 from narthex.webauthn.metadata import FidoLevel
 
 
@@ -59,7 +59,7 @@ class AuthenticatorPolicyBody(Request):
     accept_lock_out: AcceptLockOut = None
 
     rules: ClassVar = {
-        **{rule.replace("-", "_"): (_MODE,) for rule in RULES},
+        **dict.fromkeys(MEMBERS.values(), (_MODE,)),
         "minimum_certification": (_LEVEL,),
     }
 
@@ -67,7 +67,7 @@ class AuthenticatorPolicyBody(Request):
         """By the name of the policy's member: what was given."""
         members = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(AuthenticatorPolicy)}
         given = {name: value for name, value in members.items() if value is not None}
-        modes = {rule.replace("-", "_") for rule in RULES}
+        modes = set(MEMBERS.values())
         return {
             name: Mode(value) if name in modes else tuple(value) if isinstance(value, list) else value
             for name, value in given.items()
