@@ -523,6 +523,27 @@ async def test_a_report_judges_by_metadata_that_came_later_and_writes_nothing(
     assert before == await house.rows("select * from credential")
 
 
+async def test_a_report_that_checks_signatures_gives_others_their_turn(
+    house: HouseInProcess, application: Application
+) -> None:
+    """Each passkey that is judged anew costs a millisecond of the event loop, and SQLite answers without a pause."""
+    for number in range(20):
+        await ceremonies_with(application, **SECURITY_KEY).register(f"user-{number}")
+    await house.load_metadata(FIDO.blob())
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    others = asyncio.create_task(take_turns())
+    assert 0 == (await report(house, attestation="enforce"))["refused"]
+    others.cancel()
+    assert turns >= 10
+
+
 # --- nobody is locked out unawares ----------------------------------------------------------------------------------
 
 

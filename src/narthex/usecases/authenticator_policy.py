@@ -71,15 +71,7 @@ async def add_models(call: Call, aaguids: Sequence[UUID], *, allowed: bool, acce
     for aaguid in aaguids:
         if call.metadata.find(aaguid.bytes) is None and not _is_vouched_for(call.application, aaguid):
             raise UnknownModel(f"`{aaguid}` is not the AAGUID of a model that we know")
-    await _list_models(
-        Standpoint(call.store, call.metadata, call.now),
-        call.application,
-        aaguids,
-        allowed=allowed,
-        accept_lock_out=accept_lock_out,
-        events=partial(log, call, performed_by="Unknown User", subject=call.application.app_id),
-    )
-    call.directory.forget(call.application.app_id)
+    await _change_own_lists(call, aaguids, allowed=allowed, accept_lock_out=accept_lock_out)
 
 
 async def remove_models(call: Call, aaguids: Sequence[UUID], *, accept_lock_out: bool = False) -> None:
@@ -89,11 +81,18 @@ async def remove_models(call: Call, aaguids: Sequence[UUID], *, accept_lock_out:
         AttestationNotOffered, LockOutNotAccepted.
     """
     _require_attestation(call)
+    await _change_own_lists(call, aaguids, allowed=None, accept_lock_out=accept_lock_out)
+
+
+async def _change_own_lists(
+    call: Call, aaguids: Sequence[UUID], *, allowed: bool | None, accept_lock_out: bool
+) -> None:
+    """What an application's backend does to its own lists."""
     await _list_models(
         Standpoint(call.store, call.metadata, call.now),
         call.application,
         aaguids,
-        allowed=None,
+        allowed=allowed,
         accept_lock_out=accept_lock_out,
         events=partial(log, call, performed_by="Unknown User", subject=call.application.app_id),
     )

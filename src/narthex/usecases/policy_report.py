@@ -6,6 +6,7 @@ objects to, and how many users have no other. Every passkey is judged as its nex
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -80,10 +81,12 @@ class Court:
     async def objection_to(self, credential: Credential, standpoint: Standpoint) -> Objection:
         """Judge a passkey as its next sign-in would."""
         settings, metadata, now = self.settings, standpoint.metadata, standpoint.now
-        credential, _ = await rejudged(
+        judged, changes = await rejudged(
             credential, store=standpoint.store, settings=settings, metadata=metadata, now=now
         )
-        facts = facts_of(credential, settings=settings, metadata=metadata, now=now)
+        if changes:
+            await asyncio.sleep(0)  # A signature was checked, which takes a millisecond: now others have their turn.
+        facts = facts_of(judged, settings=settings, metadata=metadata, now=now)
         verdict = judge(
             self.policy,
             facts,

@@ -218,7 +218,8 @@ async def begin_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent, OriginRequired, OriginNotAllowed,
-        MissingUserId, InvalidArgument, InvalidAttestation, AttestationNotAllowed, TooManyCredentials.
+        RpIdRequired, RpIdRefused, MissingUserId, TooManyCredentials, PasskeyLimitReached, InvalidArgument, and what
+        `_attestation` refuses, for the operator may have decided anew since the token was given.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
     refuse_expired(leave.expires_at, now=call.now)
@@ -279,7 +280,8 @@ async def finish_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, OriginRequired, OriginNotAllowed, RpIdRefused,
-        NonceSpent, RegistrationRefused, TooManyCredentials, CredentialExists, AliasTaken.
+        NonceSpent, RegistrationRefused, TooManyCredentials, PasskeyLimitReached, AliasTaken, or the refusal of the
+        first rule of the authenticator policy that objects and is enforced.
     """
     ceremony = await open_token(call, session, TokenKind.REGISTRATION_SESSION, RegistrationSession)
     refuse_expired(ceremony.expires_at, now=call.now)

@@ -156,7 +156,8 @@ async def finish_sign_in(
 
     Raises:
         OriginRequired, OriginNotAllowed, RpIdRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
-        UnknownCredential, SignInRefused, NonceSpent.
+        UnknownCredential, SignInRefused, NonceSpent, or the refusal of the first rule of the authenticator policy
+        that objects and is enforced.
     """
     require_origin(origin)
     ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
