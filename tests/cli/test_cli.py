@@ -377,7 +377,7 @@ def test_who_has_read_enough_hears_no_more(operator: Operator, command: str) -> 
     os.close(reads)
     done = subprocess.run(
         [str(NARTHEX), *command.split()],
-        env=given | {"PYTHONUNBUFFERED": "1"},
+        env=given,
         cwd=operator.directory,
         stdout=writes,
         stderr=subprocess.PIPE,

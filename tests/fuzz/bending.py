@@ -320,7 +320,7 @@ def bend_json(lots: Random, raw: bytes, values: dict[str, tuple[Any, ...]]) -> b
     """Change one thing in a JSON object; ``values`` are what a member may become, beside what any may."""
     try:
         members = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):  # an earlier change has spoilt it
         return bend_bytes(lots, raw)
     if not isinstance(members, dict) or not members:
         return bend_bytes(lots, raw)

@@ -133,8 +133,8 @@ async def test_a_decision_that_never_gets_a_turn_is_refused_and_changes_nothing(
     with pytest.raises(SettingsChanged, match="changed by others at the same time"):
         await decide(call, "demo", outrun)
     settings = (await get_application(call, "demo")).settings
-    assert (10, 10) == (tries, settings.max_users)
-    assert msgspec.structs.replace(before, max_users=10) == settings
+    assert (100, 100) == (tries, settings.max_users)
+    assert msgspec.structs.replace(before, max_users=100) == settings
 
 
 async def test_what_changes_nothing_stops_nobody(any_house: HouseInProcess) -> None:

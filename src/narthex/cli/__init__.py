@@ -35,6 +35,17 @@ _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 def main() -> None:
     """Run the command line."""
     try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has had enough, as `head` has. What was to be done is done; the rest has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run() -> None:
+    try:
         app()
     except Refusal as refusal:
         print(sentence(refusal.message), file=sys.stderr)
@@ -43,9 +54,6 @@ def main() -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        # Whoever read has had enough, as `head` has. What was to be done is done; the rest has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command

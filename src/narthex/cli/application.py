@@ -171,7 +171,7 @@ def origins(name: Name, /, *, as_json: AsJson = False, config: Config = None) ->
     print_members(lists)
     if not settings.origins:
         print(f"\nCeremonies may come from any page. `narthex app lock {name}` makes the list of those that were seen.")
-    _print_seen(application.seen_origins)
+        _print_seen(application.seen_origins)
 
 
 @applications.command

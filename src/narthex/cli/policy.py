@@ -122,7 +122,7 @@ def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Co
 
     def explain() -> None:
         _, found = operate(config, lambda call: report_on(call, name, only_enforced=True, **changes))
-        _print_report(found)
+        _print_report(found, when="under the rules that would refuse sign-ins")
         print()
 
     policy = _agreed(
@@ -271,8 +271,8 @@ def _model(metadata: Metadata, aaguid: bytes) -> str:
     return entry.name if entry is not None else "not in the metadata" if metadata.number else "no metadata"
 
 
-def _print_report(report: PolicyReport) -> None:
-    print(f"{report.credentials} passkeys of {report.users} users, if every rule that is on were enforced:")
+def _print_report(report: PolicyReport, *, when: str = "if every rule that is on were enforced") -> None:
+    print(f"{report.credentials} passkeys of {report.users} users, {when}:")
     print(f"  {report.refused} passkeys would be refused, and {report.locked_out} users locked out.")
     if report.rules:
         print()
