@@ -44,7 +44,7 @@ from narthex.webauthn.trust import parse_certificate
 
 MOST_TRUST_ANCHORS = 50
 # Of so many that decide at once, each round lets one through.
-_TRIES = 100
+MOST_TRIES = 100
 
 Decision = Callable[[Application], Awaitable[Mapping[str, Any]]]
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
@@ -155,7 +155,7 @@ async def decide(call: OperatorCall, app_id: str, decision: Decision) -> Applica
     Raises:
         ApplicationNotFound, SettingsChanged, what `checked_settings` raises, and what the decision does.
     """
-    for _ in range(_TRIES):
+    for _ in range(MOST_TRIES):
         application = await get_application(call, app_id)
         changes = await decision(application)
         settings = checked_settings(msgspec.structs.replace(application.settings, **changes))

@@ -5,7 +5,9 @@ Whatever would take away the last passkey of a user is refused until it is accep
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,9 +15,16 @@ from uuid import UUID
 import msgspec
 
 from narthex.base.errors import Forbidden, Malformed
-from narthex.ports.changes import Change, DelistAuthenticators, ListAuthenticators
+from narthex.ports.changes import (
+    ApplicationGone,
+    Change,
+    DelistAuthenticators,
+    ExpectSettings,
+    ListAuthenticators,
+    SettingsChanged,
+)
 from narthex.ports.records import Application, EventType, ListedAuthenticator, TrustAnchor
-from narthex.usecases.application import checked_settings, decide, get_application, operator_event
+from narthex.usecases.application import MOST_TRIES, checked_settings, decide, get_application, operator_event
 from narthex.usecases.authenticator import own_anchors
 from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.ceremony import log
@@ -63,7 +72,7 @@ async def add_models(call: Call, aaguids: Sequence[UUID], *, allowed: bool, acce
     """Allow models, or deny them; what was said of them before is overwritten.
 
     Raises:
-        AttestationNotOffered, UnknownModel, TooManyModels, LockOutNotAccepted.
+        AttestationNotOffered, UnknownModel, TooManyModels, LockOutNotAccepted, SettingsChanged.
     """
     _require_attestation(call)
     if len(set(aaguids)) < len(aaguids):
@@ -78,7 +87,7 @@ async def remove_models(call: Call, aaguids: Sequence[UUID], *, accept_lock_out:
     """Take models from either list; those that are on none are ignored.
 
     Raises:
-        AttestationNotOffered, LockOutNotAccepted.
+        AttestationNotOffered, LockOutNotAccepted, SettingsChanged.
     """
     _require_attestation(call)
     await _change_own_lists(call, aaguids, allowed=None, accept_lock_out=accept_lock_out)
@@ -90,7 +99,7 @@ async def _change_own_lists(
     """What an application's backend does to its own lists."""
     await _list_models(
         Standpoint(call.store, call.metadata, call.now),
-        call.application,
+        call.application.app_id,
         aaguids,
         allowed=allowed,
         accept_lock_out=accept_lock_out,
@@ -108,12 +117,12 @@ async def operate_models(
         allowed: None takes them from either list.
 
     Raises:
-        ApplicationNotFound, TooManyModels, LockOutNotAccepted.
+        ApplicationNotFound, TooManyModels, LockOutNotAccepted, SettingsChanged.
     """
     application = await get_application(call, app_id)
     await _list_models(
         operators_standpoint(call, app_id),
-        application,
+        app_id,
         aaguids,
         allowed=allowed,
         accept_lock_out=accept_lock_out,
@@ -125,28 +134,43 @@ async def operate_models(
 
 async def _list_models(
     standpoint: Standpoint,
-    application: Application,
+    app_id: str,
     aaguids: Sequence[UUID],
     *,
     allowed: bool | None,
     accept_lock_out: bool,
     events: Callable[[EventType, str], Sequence[Change]],
 ) -> None:
-    changed = {aaguid.bytes for aaguid in aaguids}
-    kept = tuple(each for each in application.authenticators if each.aaguid not in changed)
+    raw = tuple(dict.fromkeys(aaguid.bytes for aaguid in aaguids))
+    change: Change = DelistAuthenticators(aaguids=raw)
     if allowed is not None:
-        kept += tuple(ListedAuthenticator(aaguid, allowed, standpoint.now) for aaguid in changed)
-    if len(kept) > MOST_LISTED_MODELS:
-        raise TooManyModels(f"an application lists at most {MOST_LISTED_MODELS} models")
-    if not accept_lock_out:
-        await refuse_lock_out(standpoint, application, msgspec.structs.replace(application, authenticators=kept))
-    raw = tuple(aaguid.bytes for aaguid in aaguids)
-    if allowed is None:
-        change: Change = DelistAuthenticators(aaguids=raw)
-    else:
         change = ListAuthenticators(aaguids=raw, is_allowed=allowed, created_at=standpoint.now)
     event_type, place = _EVENTS_OF_LISTS[allowed]
-    await standpoint.store.commit(change, *events(event_type, f"{len(raw)} authenticator models {place}"))
+    for _ in range(MOST_TRIES):
+        application = await standpoint.store.find_application()
+        if application is None:
+            raise ApplicationGone("the application is gone")
+        after = _with_models(application, raw, allowed=allowed, now=standpoint.now)
+        if not accept_lock_out:
+            await refuse_lock_out(standpoint, application, after)
+        # A policy that is decided meanwhile was asked about without these models, and these models without it.
+        with contextlib.suppress(SettingsChanged):
+            await standpoint.store.commit(
+                ExpectSettings(application.settings_version),
+                change,
+                *events(event_type, f"{len(raw)} authenticator models {place}"),
+            )
+            return
+    raise SettingsChanged(f"the settings of `{app_id}` are being changed by others at the same time")
+
+
+def _with_models(application: Application, raw: Sequence[bytes], *, allowed: bool | None, now: datetime) -> Application:
+    kept = tuple(each for each in application.authenticators if each.aaguid not in raw)
+    if allowed is not None:
+        kept += tuple(ListedAuthenticator(aaguid, allowed, now) for aaguid in raw)
+    if len(kept) > MOST_LISTED_MODELS:
+        raise TooManyModels(f"an application lists at most {MOST_LISTED_MODELS} models")
+    return msgspec.structs.replace(application, authenticators=kept)
 
 
 _EVENTS_OF_LISTS = {
