@@ -188,6 +188,21 @@ async def test_what_fido_certified_is_said_of_models_that_an_anchor_names(
     assert (2 if certified else None) == record["fips"]
 
 
+@pytest.mark.parametrize(("models", "status"), [([], 400), ([MODEL], 200)])
+async def test_an_allow_list_takes_an_anchors_word_for_models_that_it_names(
+    house: HouseInProcess, application: Application, models: list[str], status: int
+) -> None:
+    """Else whoever has a certificate under an anchor for any model would pass by naming one on the list."""
+    accepted(await set_anchors(house, anchor(aaGuids=models)))
+    await house.load_metadata(FIDO.blob(FIDO.entry(aaguid=AAGUID, roots=[FIDO.root])))
+    added = await application.secret("/authenticators/add", {"aaGuids": [MODEL], "isAllowed": True})
+    assert 204 == added.status_code
+    ceremonies = Ceremonies(application, authenticator=SoftwareAuthenticator(**SECURITY_KEY))
+    answer = await ceremonies.complete_registration(await ceremonies.begin_registration(await ceremonies.give_leave()))
+    assert status == answer.status_code
+    assert status == 200 or "attestation_required" == answer.json()["errorCode"]
+
+
 async def test_the_metadatas_word_on_hardware_holds_where_its_own_anchor_vouches(
     house: HouseInProcess, application: Application
 ) -> None:

@@ -89,6 +89,7 @@ OBJECTIONABLE: dict[str, list[tuple[dict[str, Any], type[Exception]]]] = {
         ({"attested": False}, AttestationRequired),
         ({"allowed": frozenset({OTHER})}, AuthenticatorNotAllowed),
         ({"allowed": frozenset({OTHER}), "attested": False}, AttestationRequired),
+        ({"names_model": False}, AttestationRequired),
     ],
     "certification": [
         ({"attested": False}, AttestationRequired),

@@ -204,11 +204,14 @@ def _attestation(case: Case) -> Rejected | None:
 
 
 def _allow_list(case: Case) -> Rejected | None:
-    # INVARIANT: an AAGUID satisfies the list only when attested, or the list could be passed by naming a model on it.
+    # INVARIANT: an AAGUID satisfies the list only when whoever vouches for the authenticator vouches for that very
+    # model, or the list could be passed by naming a model on it.
     if not case.allowed:
         return None
     if not case.facts.attested:
         return AttestationRequired("the application has an allow list, and the authenticator did not prove its model")
+    if not case.facts.names_model:
+        return AttestationRequired("the application has an allow list, and the anchor that was reached names no model")
     if case.facts.aaguid not in case.allowed:
         return AuthenticatorNotAllowed(f"authenticator model {case.model} is not on the application's allow list")
     return None
