@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter, validators
 
-from narthex.cli.operator import AsJson, Config, Name, Yes, is_agreed, operate, print_json, print_members, print_table
+from narthex.cli.operator import (
+    AsJson,
+    Config,
+    Name,
+    Yes,
+    is_agreed,
+    operate,
+    print_json,
+    print_members,
+    print_table,
+    said,
+)
 
 if TYPE_CHECKING:
     from narthex.ports.records import SeenOrigin
@@ -191,14 +202,15 @@ def lock(
 
     _, application = operate(config, lambda call: get_application(call, name))
     kept, _ = split_seen(application.seen_origins, without=tuple(without or ()))
-    _print_seen(kept)
-    if kept and not is_agreed("\nAllow these, and nothing else?", yes=yes):
-        raise SystemExit(1)
+    if kept:
+        _print_seen(kept)
+        if not is_agreed("\nAllow these, and nothing else?", yes=yes):
+            raise SystemExit(1)
     # Only what was agreed to: the question may have stood for an hour, and ceremonies went on.
     _, (settings, left_out) = operate(config, lambda call: lock_origins(call, name, shown=kept))
     print_members({"origins": settings.origins, "rp_ids": settings.rp_ids})
     if left_out:
-        print(f"left out: {', '.join(seen.origin for seen in left_out)}")
+        print(f"left out: {said([*dict.fromkeys(seen.origin for seen in left_out)])}")
 
 
 @applications.command(name="rp-ids")
