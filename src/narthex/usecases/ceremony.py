@@ -1,4 +1,4 @@
-"""What registration and sign-in share: where a ceremony may come from, and how it ends in a refusal."""
+"""What registration and sign-in share: where a ceremony may come from, what it proved, and how it is refused."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from functools import lru_cache
 
 from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.ports.changes import AddEvent, Change, NonceSpent, NoteOrigin, SpendNonce
-from narthex.ports.records import EventType, RpIdMigration
-from narthex.usecases.call import Call, event
-from narthex.webauthn.assurance import Assurance
+from narthex.ports.records import Credential, EventType, RpIdMigration
+from narthex.usecases.call import Call, event, time_ordered_id
+from narthex.webauthn.assurance import Assurance, Method, assure
+from narthex.webauthn.authentication import VerifiedAssertion
+from narthex.webauthn.authenticator import AuthenticatorFacts
+from narthex.webauthn.authenticator_policy import Occasion, judge
 from narthex.webauthn.errors import OriginNotAllowed, quoted
+from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
 from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_rp_id
+from narthex.webauthn.registration import VerifiedRegistration
 
 CHALLENGE_SIZE = 32
 SESSION_LIVES = timedelta(minutes=10)
@@ -149,6 +154,66 @@ async def refuse_ceremony(
         if line:
             await call.store.commit(*line)
         raise
+
+
+def judge_authenticator(
+    call: Call, facts: AuthenticatorFacts, *, occasion: Occasion, passkeys: int = 0
+) -> tuple[str, ...]:
+    """Hold an authenticator against the application's policy; gives the rules that objected and let it pass.
+
+    Args:
+        passkeys: how many the user has already; looked at for registrations only.
+    Raises:
+        the refusal of the first rule that objects and is enforced.
+    """
+    verdict = judge(
+        call.application.settings.authenticator_policy,
+        facts,
+        occasion=occasion,
+        allowed=call.tenant.allowed_models,
+        denied=call.tenant.denied_models,
+        metadata_fresh=not call.metadata.is_stale(call.now),
+        passkeys=passkeys,
+    )
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    return verdict.monitored
+
+
+def assured(
+    call: Call,
+    method: Method,
+    credential: Credential,
+    facts: AuthenticatorFacts,
+    verified: VerifiedRegistration | VerifiedAssertion,
+    response: RegistrationResponse | AuthenticationResponse,
+    *,
+    origin: str,
+    findings: tuple[str, ...],
+) -> Assurance:
+    """Write down what a ceremony proved, now."""
+    return assure(
+        method,
+        assurance_id=time_ordered_id(call.now, call.random),
+        facts=facts,
+        up=verified.user_present,
+        uv=verified.user_verified,
+        be=verified.backup_eligible,
+        bs=verified.backup_state,
+        credential_id=credential.credential_id,
+        credential_created_at=credential.created_at,
+        rp_id=credential.rp_id,
+        origin=origin,
+        transports=credential.transports,
+        attachment=response.attachment,
+        auth_time=call.now,
+        ip=call.caller.address,
+        device=call.caller.device,
+        mds_number=call.metadata.number,
+        mds_stale=call.metadata.is_stale(call.now),
+        findings=findings,
+        fips_required=call.application.settings.fips_for_aal3,
+    )
 
 
 def log(

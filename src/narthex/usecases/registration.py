@@ -25,8 +25,10 @@ from narthex.usecases.ceremony import (
     CHALLENGE_SIZE,
     SAME_RP_ID,
     SESSION_LIVES,
+    assured,
     expected_origin,
     expected_rp_id,
+    judge_authenticator,
     log,
     log_findings,
     note_origin,
@@ -35,12 +37,11 @@ from narthex.usecases.ceremony import (
 )
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
-from narthex.webauthn.assurance import Assurance, Method, assure
+from narthex.webauthn.assurance import Assurance, Method
 from narthex.webauthn.authenticator_policy import (
     REFUSING,
     Occasion,
     PasskeyLimitReached,
-    judge,
     needs_attestation,
     offered_algorithms,
 )
@@ -343,41 +344,10 @@ def _judged(
     Raises:
         the refusal of the first rule of the policy that objects and is enforced.
     """
-    settings = call.application.settings
-    facts = facts_of(credential, settings=settings, metadata=call.metadata, now=call.now)
-    stale = call.metadata.is_stale(call.now)
-    verdict = judge(
-        settings.authenticator_policy,
-        facts,
-        occasion=Occasion.REGISTRATION,
-        allowed=call.tenant.allowed_models,
-        denied=call.tenant.denied_models,
-        metadata_fresh=not stale,
-        passkeys=kept,
-    )
-    if verdict.refusal is not None:
-        raise verdict.refusal
-    return assure(
-        Method.REGISTRATION,
-        assurance_id=time_ordered_id(call.now, call.random),
-        facts=facts,
-        up=verified.user_present,
-        uv=verified.user_verified,
-        be=verified.backup_eligible,
-        bs=verified.backup_state,
-        credential_id=credential.credential_id,
-        credential_created_at=credential.created_at,
-        rp_id=credential.rp_id,
-        origin=credential.origin,
-        transports=credential.transports,
-        attachment=response.attachment,
-        auth_time=call.now,
-        ip=call.caller.address,
-        device=call.caller.device,
-        mds_number=call.metadata.number,
-        mds_stale=stale,
-        findings=verdict.monitored,
-    )
+    facts = facts_of(credential, settings=call.application.settings, metadata=call.metadata, now=call.now)
+    monitored = judge_authenticator(call, facts, occasion=Occasion.REGISTRATION, passkeys=kept)
+    origin = credential.origin
+    return assured(call, Method.REGISTRATION, credential, facts, verified, response, origin=origin, findings=monitored)
 
 
 def _verify(

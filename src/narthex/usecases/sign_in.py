@@ -29,8 +29,10 @@ from narthex.usecases.ceremony import (
     SAME_RP_ID,
     SESSION_LIVES,
     SIGN_COUNT,
+    assured,
     expected_origin,
     expected_rp_id,
+    judge_authenticator,
     log,
     log_findings,
     note_origin,
@@ -41,10 +43,10 @@ from narthex.usecases.decoy import decoy, decoy_seed
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
-from narthex.webauthn.assurance import Assurance, Method, assure
+from narthex.webauthn.assurance import Assurance, Method
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
 from narthex.webauthn.authenticator import AuthenticatorFacts
-from narthex.webauthn.authenticator_policy import Occasion, judge
+from narthex.webauthn.authenticator_policy import Occasion
 from narthex.webauthn.errors import CredentialNotAllowed, RpIdMismatch
 from narthex.webauthn.messages import AuthenticationResponse
 
@@ -175,7 +177,7 @@ async def finish_sign_in(
             credential, store=call.store, settings=settings, metadata=metadata, now=call.now
         )
         facts, findings = _judge(call, credential, verified)
-        assurance = _assure(call, ceremony, credential, verified, facts, findings, origin=page, response=response)
+        assurance = assured(call, Method.PASSKEY, credential, facts, verified, response, origin=page, findings=findings)
         # Sealed before it is earned: once the session is spent, nothing that can fail may stand in its way.
         token = await _token(call, ceremony, credential, assurance, origin=page)
         await _record(call, ceremony, credential, verified, assurance, judgement)
@@ -219,64 +221,18 @@ def _judge(
     Raises:
         the refusal of the first rule of the application's policy that objects and is enforced.
     """
-    settings = call.application.settings
     facts = facts_of(
         credential,
-        settings=settings,
+        settings=call.application.settings,
         metadata=call.metadata,
         now=call.now,
         # Once exportable, always exportable: what left the device stays outside.
         backup_eligible=bool(credential.backup_eligible) or verified.backup_eligible,
     )
-    verdict = judge(
-        settings.authenticator_policy,
-        facts,
-        occasion=Occasion.SIGN_IN,
-        allowed=call.tenant.allowed_models,
-        denied=call.tenant.denied_models,
-        metadata_fresh=not call.metadata.is_stale(call.now),
-        passkeys=0,
-    )
-    if verdict.refusal is not None:
-        raise verdict.refusal
+    monitored = judge_authenticator(call, facts, occasion=Occasion.SIGN_IN)
     odd = {SIGN_COUNT: verified.sign_count_stalled, BACKUP_ELIGIBILITY: verified.backup_eligibility_changed}
     noticed = [name for name, is_odd in odd.items() if is_odd]
-    return facts, (*noticed, *verdict.monitored)
-
-
-def _assure(
-    call: Call,
-    ceremony: SignInSession,
-    credential: Credential,
-    verified: VerifiedAssertion,
-    facts: AuthenticatorFacts,
-    findings: tuple[str, ...],
-    *,
-    origin: str,
-    response: AuthenticationResponse,
-) -> Assurance:
-    return assure(
-        Method.PASSKEY,
-        assurance_id=time_ordered_id(call.now, call.random),
-        facts=facts,
-        up=verified.user_present,
-        uv=verified.user_verified,
-        be=verified.backup_eligible,
-        bs=verified.backup_state,
-        credential_id=credential.credential_id,
-        credential_created_at=credential.created_at,
-        rp_id=ceremony.rp_id,
-        origin=origin,
-        transports=credential.transports,
-        attachment=response.attachment,
-        auth_time=call.now,
-        ip=call.caller.address,
-        device=call.caller.device,
-        mds_number=call.metadata.number,
-        mds_stale=call.metadata.is_stale(call.now),
-        findings=findings,
-        fips_required=call.application.settings.fips_for_aal3,
-    )
+    return facts, (*noticed, *monitored)
 
 
 def _configuration(call: Call, purpose: str | None) -> AuthenticationConfiguration:
