@@ -134,11 +134,12 @@ def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Co
 @policies.command
 def report(name: Name, /, *, rules: Chosen = Rules(), as_json: AsJson = False, config: Config = None) -> None:
     """Print what the policy, with these changes, would do to the passkeys that are enrolled. Nothing is decided."""
+    from narthex.http.routes.management.authenticator_policy import report_answer
     from narthex.usecases.policy_report import report_on
 
     _, found = operate(config, lambda call: report_on(call, name, **rules.changes()))
     if as_json:
-        print_json(_report_members(found))
+        print_json(msgspec.to_builtins(report_answer(found)))
         return
     _print_report(found)
 
@@ -299,33 +300,3 @@ def _print_report(report: PolicyReport, *, when: str = "if every rule that is on
     if report.locked_out_users:
         more = report.locked_out - len(report.locked_out_users)
         print(f"\nlocked out: {said(report.locked_out_users)}{f' and {more} more' if more else ''}")
-
-
-def _report_members(report: PolicyReport) -> dict[str, Any]:
-    return {
-        "credentials": report.credentials,
-        "users": report.users,
-        "refused": report.refused,
-        "lockedOut": report.locked_out,
-        "rules": [
-            {
-                "rule": each.rule,
-                "mode": str(each.mode),
-                "credentials": each.credentials,
-                "users": each.users,
-                "lockedOut": each.locked_out,
-            }
-            for each in report.rules
-        ],
-        "objections": [
-            {
-                "userId": each.user_id,
-                "credentialId": to_base64url(each.credential_id),
-                "aaGuid": str(UUID(bytes=each.aaguid)),
-                "model": each.model,
-                "rules": each.rules,
-            }
-            for each in report.objections
-        ],
-        "lockedOutUsers": report.locked_out_users,
-    }

@@ -196,7 +196,7 @@ async def set_policy(call: OperatorCall, body: AuthenticatorPolicyBody, app_id: 
 )
 async def report_policy(call: OperatorCall, body: AuthenticatorPolicyBody, app_id: str) -> PolicyReportAnswer:
     """What the policy, with these changes, would do to those who are enrolled. Nothing is decided."""
-    return _report(await report_on(call, app_id, **body.changes()))
+    return report_answer(await report_on(call, app_id, **body.changes()))
 
 
 @route("GET", "/admin/apps/{app_id}/trust-anchors", access=Access.MANAGEMENT_KEY, answer=list[TrustAnchorAnswer])
@@ -233,7 +233,8 @@ def _policy(policy: AuthenticatorPolicy) -> AuthenticatorPolicyAnswer:
     return AuthenticatorPolicyAnswer(**{**members, "allowed_algorithms": list(policy.allowed_algorithms)})
 
 
-def _report(report: PolicyReport) -> PolicyReportAnswer:
+def report_answer(report: PolicyReport) -> PolicyReportAnswer:
+    """A report as HTTP, and the command line with `--json`, tell it."""
     return PolicyReportAnswer(
         credentials=report.credentials,
         users=report.users,
