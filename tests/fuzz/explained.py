@@ -442,6 +442,13 @@ STRICT = (
         "L3 #sctn-android-key-attestation",
         ANDROID_KEY,
     ),
+    Strict(
+        "webauthn",
+        "Short substrate on input",
+        "it also reads the fields that nobody judges, in a certificate that the device's keystore has signed",
+        "L3 #sctn-android-key-attestation",
+        ANDROID_KEY,
+    ),
     Strict("fido2", "Above the leaf", "it looks further up", ABOVE, anchored_at_the_leaf),
     Strict(
         "webauthn",
