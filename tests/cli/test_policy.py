@@ -161,7 +161,7 @@ def test_the_report_in_words(operator: Operator, demo: Demo) -> None:
     lines = operator.does("policy", "report", "demo", "--device-bound", "enforce").splitlines()
     assert [
         "3 passkeys of 2 users, if every rule that is on were enforced:",
-        "  2 passkeys would be refused, and 1 users locked out.",
+        "  2 passkeys would be refused, and 1 user locked out.",
     ] == lines[:2]
     assert ["device-bound", "enforce", "2", "2", "1"] in [line.split() for line in lines]
     assert [["ann", "device-bound"], ["bob", "device-bound"]] == [

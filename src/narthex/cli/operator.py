@@ -80,6 +80,15 @@ def _camelled(value: Any) -> Any:
     return [_camelled(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, as a person says it.
+
+    >>> counted(1, "user"), counted(2, "user")
+    ('1 user', '2 users')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as what stands in them; nothing is cut."""
     lines = [tuple(head), *(tuple(map(printable, row)) for row in rows)]

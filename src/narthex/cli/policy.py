@@ -18,6 +18,7 @@ from narthex.cli.operator import (
     Config,
     Name,
     Yes,
+    counted,
     is_agreed,
     operate,
     print_json,
@@ -273,8 +274,10 @@ def _model(metadata: Metadata, aaguid: bytes) -> str:
 
 
 def _print_report(report: PolicyReport, *, when: str = "if every rule that is on were enforced") -> None:
-    print(f"{report.credentials} passkeys of {report.users} users, {when}:")
-    print(f"  {report.refused} passkeys would be refused, and {report.locked_out} users locked out.")
+    print(f"{counted(report.credentials, 'passkey')} of {counted(report.users, 'user')}, {when}:")
+    print(
+        f"  {counted(report.refused, 'passkey')} would be refused, and {counted(report.locked_out, 'user')} locked out."
+    )
     if report.rules:
         print()
         print_table(

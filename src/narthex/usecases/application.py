@@ -44,7 +44,7 @@ from narthex.webauthn.trust import parse_certificate
 
 MOST_TRUST_ANCHORS = 50
 # Of so many that decide at once, each round lets one through.
-MOST_TRIES = 100
+_TRIES = 100
 
 Decision = Callable[[Application], Awaitable[Mapping[str, Any]]]
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
@@ -146,16 +146,17 @@ async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> Ap
     return await decide(call, app_id, named)
 
 
-async def decide(call: OperatorCall, app_id: str, decision: Decision) -> ApplicationSettings:
+async def decide(call: OperatorCall, app_id: str, decision: Decision, *also: Change) -> ApplicationSettings:
     """Change settings on the grounds of what they are now; decided again when somebody else was faster.
 
     Args:
         decision: given the application, the members of `ApplicationSettings` that change.
+        also: what changes together with them.
 
     Raises:
         ApplicationNotFound, SettingsChanged, what `checked_settings` raises, and what the decision does.
     """
-    for _ in range(MOST_TRIES):
+    for _ in range(_TRIES):
         application = await get_application(call, app_id)
         changes = await decision(application)
         settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
@@ -167,6 +168,7 @@ async def decide(call: OperatorCall, app_id: str, decision: Decision) -> Applica
             await call.root.tenant(app_id).commit(
                 ExpectSettings(application.settings_version),
                 SetSettings(settings=settings),
+                *also,
                 *operator_event(call, app_id, settings, EventType.ApiManagementSettingsChanged, message),
             )
             call.directory.forget(app_id)

@@ -24,7 +24,7 @@ from narthex.ports.changes import (
     SettingsChanged,
 )
 from narthex.ports.records import Application, EventType, ListedAuthenticator, TrustAnchor
-from narthex.usecases.application import MOST_TRIES, checked_settings, decide, get_application, operator_event
+from narthex.usecases.application import checked_settings, decide, get_application, operator_event
 from narthex.usecases.authenticator import own_anchors
 from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.ceremony import log
@@ -32,6 +32,8 @@ from narthex.usecases.policy_report import Standpoint, operators_standpoint, ref
 from narthex.webauthn.authenticator_policy import AuthenticatorPolicy, checked
 
 MOST_LISTED_MODELS = 1_000
+# Each may read all passkeys of the application.
+_TRIES = 5
 
 
 class AttestationNotOffered(Forbidden):
@@ -146,7 +148,7 @@ async def _list_models(
     if allowed is not None:
         change = ListAuthenticators(aaguids=raw, is_allowed=allowed, created_at=standpoint.now)
     event_type, place = _EVENTS_OF_LISTS[allowed]
-    for _ in range(MOST_TRIES):
+    for _ in range(_TRIES):
         application = await standpoint.store.find_application()
         if application is None:
             raise ApplicationGone("the application is gone")

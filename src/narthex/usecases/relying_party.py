@@ -89,10 +89,8 @@ async def lock_origins(
             "rp_ids": (*application.settings.rp_ids, *(each.rp_id for each in kept)),
         }
 
-    settings = await decide(call, app_id, seen)
     # What was left out must not come back by itself when the application is opened and locked another time.
-    await call.root.tenant(app_id).commit(ForgetOrigins())
-    call.directory.forget(app_id)
+    settings = await decide(call, app_id, seen, ForgetOrigins())
     return settings, left_out
 
 
