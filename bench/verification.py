@@ -159,13 +159,13 @@ def _signatures_of(message: Json) -> Task:
     response = message["response"]
     attestation_object = parse_attestation_object(unb64u(response["attestationObject"]))
     statement = attestation_object.statement
-    leaf, root = parse_certificate(statement["x5c"][0]), parse_certificate(maker().der)  # type: ignore[index]
+    leaf, root = parse_certificate(statement["x5c"][0]), parse_certificate(maker().der)  # type: ignore[index]  # a statement is untyped CBOR
     signed = attestation_object.authenticator_data.raw + sha256(unb64u(response["clientDataJSON"])).digest()
     signature, certified = leaf.parsed.signature, leaf.parsed.tbs_certificate_bytes
 
     def verify() -> None:
-        leaf.public_key.verify(statement["sig"], signed, _ES256)  # type: ignore[attr-defined]
-        root.public_key.verify(signature, certified, _ES256)  # type: ignore[attr-defined]
+        leaf.public_key.verify(statement["sig"], signed, _ES256)  # type: ignore[attr-defined]  # an EC key, as made here
+        root.public_key.verify(signature, certified, _ES256)  # type: ignore[attr-defined]  # an EC key, as made here
 
     return verify
 

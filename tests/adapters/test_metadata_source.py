@@ -18,7 +18,7 @@ from narthex.adapters import metadata_source
 from narthex.adapters.fido_root import FIDO_SIGNER, FIDO_URL, fido_roots
 from narthex.adapters.metadata_source import MAX_REDIRECTS, FileSource, UrlSource
 from narthex.ports.metadata import FetchedMetadata, MetadataUnavailable
-from narthex.webauthn.metadata import revocation_urls
+from narthex.webauthn.metadata_blob import revocation_urls
 from tests.support.metadata import MetadataMaker
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

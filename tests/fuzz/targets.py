@@ -32,7 +32,7 @@ from narthex.webauthn.authenticator_data import parse_authenticator_data
 from narthex.webauthn.client_data import parse_client_data
 from narthex.webauthn.cose import parse_public_key
 from narthex.webauthn.jws import parse_path, verify_jws
-from narthex.webauthn.metadata import ALGORITHMS, revocation_urls, verify_metadata
+from narthex.webauthn.metadata_blob import ALGORITHMS, revocation_urls, verify_metadata
 from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_origin, parse_rp_id
 from narthex.webauthn.trust import key_identifier, parse_certificate, verify_trust_path
 from tests.fuzz.ceremonies import FORMATS, SteadyAuthenticator, steady_root

@@ -25,12 +25,9 @@ from narthex.usecases.metadata import (
     update_metadata,
     update_when_due,
 )
-from narthex.webauthn.metadata import (
-    MetadataMalformed,
-    MetadataSignatureInvalid,
-    MetadataSignerRevoked,
-    MetadataUntrusted,
-)
+from narthex.webauthn.metadata_blob import MetadataSignatureInvalid, MetadataUntrusted
+from narthex.webauthn.metadata_payload import MetadataMalformed
+from narthex.webauthn.revocation import MetadataSignerRevoked
 from tests.support.application import START, Application, Ceremonies, HouseInProcess, accepted, refused
 from tests.support.authenticator import Json, SoftwareAuthenticator
 from tests.support.metadata import AAGUID, ICON, MetadataMaker, authority

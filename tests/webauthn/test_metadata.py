@@ -16,28 +16,27 @@ from hypothesis import strategies as st
 
 from narthex.base.errors import Malformed, Refusal, Rejected
 from narthex.webauthn import jws as jws_module
-from narthex.webauthn import metadata as metadata_module
+from narthex.webauthn import metadata_blob, metadata_payload, revocation
 from narthex.webauthn.metadata import (
     BAD_STATUSES,
-    MAX_BLOB_BYTES,
-    MAX_CRL_BYTES,
-    MAX_ENTRIES,
-    MAX_REVOCATION_URLS,
     NO_METADATA,
     FidoLevel,
     Metadata,
     MetadataEntry,
-    MetadataMalformed,
-    MetadataSignatureInvalid,
-    MetadataSignerRevoked,
-    MetadataUntrusted,
     Standing,
     StatusReport,
     in_hardware,
-    revocation_urls,
     standing,
+)
+from narthex.webauthn.metadata_blob import (
+    MAX_BLOB_BYTES,
+    MetadataSignatureInvalid,
+    MetadataUntrusted,
+    revocation_urls,
     verify_metadata,
 )
+from narthex.webauthn.metadata_payload import MAX_ENTRIES, MetadataMalformed
+from narthex.webauthn.revocation import MAX_CRL_BYTES, MAX_REVOCATION_URLS, MetadataSignerRevoked
 from narthex.webauthn.trust import TrustVerdict, key_identifier, verify_trust_path
 from tests.support.authenticator import CertificateFaults, attestation_path, make_key_pair, maker
 from tests.support.metadata import AAGUID, ICON, Authority, MetadataMaker, authority, distribution_points
@@ -729,7 +728,7 @@ def test_any_bytes_as_a_revocation_list_are_no_harm(raw: bytes) -> None:
 
 REFUSALS = tuple(
     value
-    for module in (jws_module, metadata_module)
+    for module in (jws_module, metadata_blob, metadata_payload, revocation)
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, Refusal) and value.__module__ == module.__name__
 )

@@ -8,7 +8,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narthex.webauthn.metadata import Metadata, verify_metadata
+from narthex.webauthn.metadata import Metadata
+from narthex.webauthn.metadata_blob import verify_metadata
 from tests.fuzz.bending import bend_bytes, bend_der
 from tests.support.metadata import MetadataMaker
 

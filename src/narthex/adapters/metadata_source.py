@@ -22,7 +22,8 @@ from narthex import __version__
 from narthex.base.errors import Refusal
 from narthex.ports.metadata import FetchedMetadata, MetadataUnavailable
 from narthex.webauthn.errors import quoted
-from narthex.webauthn.metadata import MAX_BLOB_BYTES, MAX_CRL_BYTES, revocation_urls
+from narthex.webauthn.metadata_blob import MAX_BLOB_BYTES, revocation_urls
+from narthex.webauthn.revocation import MAX_CRL_BYTES
 
 if TYPE_CHECKING:
     import httpx

@@ -16,7 +16,8 @@ from narthex.base.errors import Refusal
 from narthex.ports.metadata import MetadataSource
 from narthex.ports.records import KeptMetadata
 from narthex.ports.store import RootStore
-from narthex.webauthn.metadata import NO_METADATA, Metadata, verify_metadata
+from narthex.webauthn.metadata import NO_METADATA, Metadata
+from narthex.webauthn.metadata_blob import verify_metadata
 
 _A_MOMENT = timedelta(seconds=1)
 _LONGEST_PROBLEM = 500

@@ -175,6 +175,7 @@ def _check_signature(alg: str, leaf: bytes, header: bytes, payload: bytes, signa
     key = _key(alg, leaf)
     try:
         # The parts are given as they came: the library's own splitting is bounded for small tokens.
+        # It types keys by algorithm, which is only known now.
         sound = validate_compact(text, key, registry=JWSRegistry(algorithms=[alg]))  # type: ignore[arg-type]
     except (JoseError, ValueError) as e:
         raise JwsSignatureInvalid("signature of the signed text cannot be checked") from e
