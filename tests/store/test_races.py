@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from narthex.adapters.sql import open_store
+from narthex.adapters.sql.sqlite import connect, create_file
 from narthex.adapters.sql.store import SqlRootStore
 from narthex.base.errors import Refusal
 from narthex.ports.changes import (
@@ -296,3 +300,19 @@ def test_a_judgement_and_a_use_side_by_side_both_count(on_store: Callable[[Test]
         assert (found.sign_count, found.trust) == (5, make_rejudged().trust)
 
     on_store(act)
+
+
+def test_a_new_file_is_opened_by_several_nodes_at_once(tmp_path: Path) -> None:
+    """SQLite's own patience does not cover the switch to its write-ahead log; one round in ten refused somebody."""
+    for n in range(60):
+        path = str(tmp_path / f"{n}.db")
+        create_file(path)
+        together = Barrier(6)
+
+        def opened(path: str = path, together: Barrier = together) -> None:
+            together.wait()
+            connect(path).close()
+
+        with ThreadPoolExecutor(6) as nodes:
+            for node in [nodes.submit(opened) for _ in range(6)]:
+                node.result()

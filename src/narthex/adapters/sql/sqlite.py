@@ -19,6 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
+from time import monotonic, sleep
 from typing import Final
 
 from narthex.adapters.sql.engine import (
@@ -52,7 +53,7 @@ def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Co
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
         try:
             connection.execute(f"pragma busy_timeout = {busy_timeout_ms}")
-            connection.execute("pragma journal_mode = wal")
+            _use_write_ahead_log(connection, patience_s=busy_timeout_ms / 1000)
             connection.execute("pragma synchronous = full")
             connection.execute("pragma foreign_keys = on")
             # Savepoints and sorts spill into memory: a temporary file would be another disk to wait for.
@@ -65,6 +66,23 @@ def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Co
     except sqlite3.Error as e:
         raise StoreUnavailable(f"cannot open the SQLite database `{path}`: {e}", advice=_CHECK_PATH) from e
     return connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, *, patience_s: float) -> None:
+    """Switch a file to WAL, which it then stays in.
+
+    Of several nodes that open a new file at once, SQLite refuses the switch to all but one, without the patience that
+    `busy_timeout` gives every other statement.
+    """
+    deadline = monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                raise
+            sleep(_BUSY_PAUSE_S)
 
 
 def create_file(path: str) -> None:
