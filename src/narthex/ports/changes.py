@@ -20,8 +20,14 @@ from narthex.ports.records import (
     AttestationEvidence,
     AuthenticationConfiguration,
     Credential,
+    DailyReport,
+    Delivery,
+    DeliveryState,
+    DispatchedMail,
     Event,
+    SettingsRevision,
     TokenKey,
+    Webhook,
 )
 from narthex.webauthn.trust import TrustVerdict
 
@@ -61,6 +67,62 @@ class ApplicationExists(Conflict):
 
     code = "application-exists"
     advice = "choose another id"
+
+
+class ApiKeyHintTaken(Conflict):
+    """Another key of the application ends in the same four characters, by which people tell keys apart."""
+
+    code = "api-key-hint-taken"
+    advice = "draw another key"
+
+
+class ApiKeyNotFound(NotFound):
+    """The application has no such key."""
+
+    code = "api-key-not-found"
+    advice = "list the keys of the application: the id of one is its last four characters"
+
+
+class CredentialNotFound(NotFound):
+    """The application keeps no credential of this id."""
+
+    code = "credential-not-found"
+    advice = "list the credentials of the user, and send `descriptor.id` as it stands there"
+
+
+class ConfigurationExists(Rejected):
+    """The application has a configuration for this purpose already, or it is one of the two that all have."""
+
+    code = "configuration-exists"
+    advice = "change the configuration that is there, or choose another purpose"
+
+
+class ConfigurationNotFound(NotFound):
+    """The application has no configuration for this purpose."""
+
+    code = "configuration-not-found"
+    advice = "list the configurations of the application, or add one for this purpose"
+
+
+class WebhookNotFound(NotFound):
+    """The application has no such webhook."""
+
+    code = "webhook-not-found"
+    advice = "list the webhooks of the application"
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery, or it is not one that can be sent again."""
+
+    code = "delivery-not-found"
+    advice = "list the deliveries of the webhook: they are kept for 30 days"
+
+
+class MailQuotaReached(Conflict):
+    """As many magic links were sent as may be."""
+
+    code = "mail-quota-reached"
+    advice = "wait, or ask the operator for a larger quota"
 
 
 class SettingsChanged(Conflict):
@@ -149,6 +211,136 @@ class TouchConfiguration(msgspec.Struct, frozen=True):
     """What to keep when there is no row; `last_used_at` is set in either case, and exact to a second."""
 
 
+class AddConfiguration(msgspec.Struct, frozen=True):
+    """Configure a purpose. Refuses with `ConfigurationExists`."""
+
+    configuration: AuthenticationConfiguration
+
+
+class ReviseConfiguration(msgspec.Struct, frozen=True):
+    """Replace what a purpose asks and who edited it when; who made it and when it was used stay.
+
+    Refuses with `ConfigurationNotFound`, unless `make` says to keep it as a row of its own where there is none yet.
+    """
+
+    configuration: AuthenticationConfiguration
+    make: bool = False
+
+
+class RemoveConfiguration(msgspec.Struct, frozen=True):
+    """Forget a purpose. Refuses with `ConfigurationNotFound`."""
+
+    purpose: str
+
+
+class RenameCredential(msgspec.Struct, frozen=True):
+    """Give a credential another nickname, or none. Refuses with `CredentialNotFound`."""
+
+    credential_id: bytes
+    nickname: str | None
+
+
+class RemoveCredential(msgspec.Struct, frozen=True):
+    """Remove a credential and what vouched for it. Refuses with `CredentialNotFound`."""
+
+    credential_id: bytes
+
+
+class RemoveUser(msgspec.Struct, frozen=True):
+    """Remove all credentials and aliases of a user; does nothing for one who has none."""
+
+    user_id: str
+
+
+class AddWebhook(msgspec.Struct, frozen=True):
+    """Tell another address of the application's events."""
+
+    webhook: Webhook
+
+
+class ReviseWebhook(msgspec.Struct, frozen=True):
+    """Replace a webhook as a whole, but for when it was made. Refuses with `WebhookNotFound`."""
+
+    webhook: Webhook
+
+
+class RemoveWebhook(msgspec.Struct, frozen=True):
+    """Forget a webhook and its deliveries. Refuses with `WebhookNotFound`."""
+
+    webhook_id: bytes
+
+
+class NoteWebhookHealth(msgspec.Struct, frozen=True):
+    """Remember since when no delivery gets through; the first such instant stays. None: one got through."""
+
+    webhook_id: bytes
+    failing_since: datetime | None
+
+
+class AddDelivery(msgspec.Struct, frozen=True):
+    """Let something go out as soon as it can."""
+
+    delivery: Delivery
+
+
+class SettleDelivery(msgspec.Struct, frozen=True):
+    """Record how a try went: it got there, is given up, or is to be tried again. Ignored where it is gone."""
+
+    delivery_id: bytes
+    tries: int
+    state: DeliveryState
+    status: int | None
+    problem: str
+    next_try_at: datetime
+    settled_at: datetime | None
+
+
+class RetryDelivery(msgspec.Struct, frozen=True):
+    """Send something again, from its first try on. Refuses with `DeliveryNotFound`."""
+
+    delivery_id: bytes
+    at: datetime
+
+
+class ClaimMail(msgspec.Struct, frozen=True):
+    """Count a magic link before it goes. Refuses with `MailQuotaReached` where there were so many since an instant."""
+
+    mail: DispatchedMail
+    since: datetime
+    most: int | None
+    """None for no limit."""
+
+
+class ReleaseMail(msgspec.Struct, frozen=True):
+    """A magic link could not be sent after all: it does not count."""
+
+    mail_id: bytes
+
+
+class KeepReport(msgspec.Struct, frozen=True):
+    """Keep the report of a day; one that is kept already stays."""
+
+    report: DailyReport
+
+
+class SetFrozen(msgspec.Struct, frozen=True):
+    """Let none of the application's keys open anything, or let them again. Refuses with `ApplicationGone`."""
+
+    frozen_at: datetime | None
+
+
+class ScheduleDeletion(msgspec.Struct, frozen=True):
+    """Say when the application is to be deleted, or that it is not. Refuses with `ApplicationGone`."""
+
+    delete_at: datetime | None
+
+
+class KeepRevision(msgspec.Struct, frozen=True):
+    """Keep what the settings became, for the history; one of the same version is replaced."""
+
+    revision: SettingsRevision
+
+
 class AddEvent(msgspec.Struct, frozen=True):
     """Append a line to the event log."""
 
@@ -156,9 +348,54 @@ class AddEvent(msgspec.Struct, frozen=True):
 
 
 class AddApiKey(msgspec.Struct, frozen=True):
-    """Give the application another key."""
+    """Give the application another key. Refuses with `ApiKeyHintTaken`."""
 
     key: ApiKey
+
+
+class SetKeyLock(msgspec.Struct, frozen=True):
+    """Lock a key, or unlock it. Refuses with `ApiKeyNotFound`; a key that is so already stays as it is."""
+
+    key_id: str
+    locked: bool
+    at: datetime
+
+
+class ReviseKey(msgspec.Struct, frozen=True):
+    """Replace what a key is good for; it is no legacy key from then on. Refuses with `ApiKeyNotFound`."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    networks: tuple[str, ...]
+    expires_at: datetime | None
+
+
+class ExpireKey(msgspec.Struct, frozen=True):
+    """Let a key open nothing from an instant on, if it did not end before. Refuses with `ApiKeyNotFound`."""
+
+    key_id: str
+    expires_at: datetime
+
+
+class AdoptKey(msgspec.Struct, frozen=True):
+    """Know an imported key by our own MAC from now on, and forget how the reference kept it."""
+
+    key_id: str
+    mac: bytes
+
+
+class NoteKeyUse(msgspec.Struct, frozen=True):
+    """Remember when a key was used last; never goes back, and does nothing for a key that is gone."""
+
+    key_id: str
+    used_at: datetime
+
+
+class RemoveApiKey(msgspec.Struct, frozen=True):
+    """Remove a key. Refuses with `ApiKeyNotFound`."""
+
+    key_id: str
 
 
 class AddTokenKey(msgspec.Struct, frozen=True):
@@ -245,4 +482,29 @@ Change: TypeAlias = (
     | AnswerForRpId
     | LeaveRpId
     | AddApplication
+    | SetKeyLock
+    | ReviseKey
+    | ExpireKey
+    | AdoptKey
+    | NoteKeyUse
+    | RemoveApiKey
+    | AddConfiguration
+    | ReviseConfiguration
+    | RemoveConfiguration
+    | RenameCredential
+    | RemoveCredential
+    | RemoveUser
+    | AddWebhook
+    | ReviseWebhook
+    | RemoveWebhook
+    | NoteWebhookHealth
+    | AddDelivery
+    | SettleDelivery
+    | RetryDelivery
+    | ClaimMail
+    | ReleaseMail
+    | KeepReport
+    | SetFrozen
+    | ScheduleDeletion
+    | KeepRevision
 )

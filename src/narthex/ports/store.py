@@ -7,12 +7,27 @@ The `RootStore` stands above applications; only an operator's call holds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import AbstractAsyncContextManager
+from datetime import date, datetime
 from typing import Final, Protocol
 
 from narthex.base.errors import Unavailable
 from narthex.ports.changes import Change
-from narthex.ports.records import Application, AttestationEvidence, Credential, KeptMetadata
+from narthex.ports.records import (
+    Alias,
+    Application,
+    AttestationEvidence,
+    Credential,
+    DailyReport,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventFilter,
+    JobRun,
+    KeptMetadata,
+    SettingsRevision,
+    UserSummary,
+)
 
 MOST_CREDENTIALS: Final = 100
 """How many of a user's credentials are listed. Browsers and authenticators are given them all, in every ceremony."""
@@ -44,6 +59,77 @@ class TenantStore(Protocol):
 
     async def scan_credentials(self, *, after: tuple[str, bytes] | None, most: int) -> Sequence[Credential]:
         """The next portion of all credentials, in the order of (user id, credential id), past that pair."""
+        ...
+
+    async def list_aliases(self, user_id: str) -> Sequence[Alias]:
+        """The aliases of a user, in the order of their MACs."""
+        ...
+
+    async def list_users(self, *, after: str | None, most: int, prefix: str = "") -> Sequence[UserSummary]:
+        """The next portion of those who have a credential or an alias, in the order of their ids, past one of them.
+
+        Args:
+            prefix: only ids that begin with it, in this very case.
+        """
+        ...
+
+    async def find_user(self, user_id: str) -> UserSummary | None: ...
+
+    async def count_users(self) -> int:
+        """How many distinct users have a credential."""
+        ...
+
+    async def count_credentials(self) -> int: ...
+
+    async def count_active_users(self, *, since: datetime) -> int:
+        """How many distinct users have used a credential since an instant."""
+        ...
+
+    async def keep_credentials(self, credentials: Sequence[Credential]) -> int:
+        """Keep many at once, as an import does; those whose id is kept already stay as they are. Says how many came."""
+        ...
+
+    async def keep_aliases(self, aliases: Sequence[tuple[str, Alias]]) -> int:
+        """Keep many at once, each with its user's id; those that somebody bears already stay. Says how many came."""
+        ...
+
+    async def scan_aliases(self, *, after: bytes, most: int) -> Sequence[tuple[str, Alias]]:
+        """The next portion of all aliases with their users' ids, in the order of their MACs, past one of them."""
+        ...
+
+    async def list_events(
+        self, *, which: EventFilter, before: bytes | None, most: int, skip: int = 0
+    ) -> Sequence[Event]:
+        """Events that pass a filter, newest first, before one of them.
+
+        Args:
+            before: the id of an event, which is not included.
+            skip: how many of those that pass are left out first.
+        """
+        ...
+
+    async def list_events_after(self, *, which: EventFilter, after: bytes, most: int) -> Sequence[Event]:
+        """Events that pass a filter, oldest first, after an id."""
+        ...
+
+    async def count_events(self, *, which: EventFilter) -> int: ...
+
+    async def list_deliveries(
+        self, webhook_id: bytes, *, before: bytes | None, most: int, state: DeliveryState | None = None
+    ) -> Sequence[Delivery]:
+        """Deliveries of a webhook, newest first, before the id of one of them."""
+        ...
+
+    async def count_mails(self, *, since: datetime) -> int:
+        """How many magic links were sent since an instant."""
+        ...
+
+    async def list_reports(self, *, since: date | None, until: date | None) -> Sequence[DailyReport]:
+        """The daily reports in the order of their days, both bounds included."""
+        ...
+
+    async def list_revisions(self, *, before: int | None, most: int) -> Sequence[SettingsRevision]:
+        """What the settings were, newest first, before a version."""
         ...
 
     async def has_users(self, at_least: int) -> bool:
@@ -88,6 +174,44 @@ class RootStore(Protocol):
 
     async def purge_events(self, *, now: datetime) -> int:
         """Forget events that are older than their own application keeps them; says how many went."""
+        ...
+
+    async def purge_mails(self, *, sent_before: datetime) -> int:
+        """Forget magic links that were sent before an instant; says how many went."""
+        ...
+
+    async def purge_deliveries(self, *, settled_before: datetime) -> int:
+        """Forget deliveries that were settled before an instant; says how many went."""
+        ...
+
+    async def claim_deliveries(
+        self, *, now: datetime, busy_until: datetime, most: int
+    ) -> Sequence[tuple[str, Delivery]]:
+        """Take deliveries that are due, with their applications' ids; nobody else is given them before `busy_until`."""
+        ...
+
+    async def list_scheduled_deletions(self) -> Sequence[tuple[str, datetime]]:
+        """Applications that are to be deleted, and when, in the order of their ids."""
+        ...
+
+    async def erase_application(self, app_id: str) -> None:
+        """Delete an application and everything of it, in portions: others are served meanwhile.
+
+        A process that dies on the way leaves the rest for the next call.
+        """
+        ...
+
+    async def list_job_runs(self) -> Sequence[JobRun]:
+        """How each job that ever ran went last, in the order of their names."""
+        ...
+
+    async def keep_job_run(self, run: JobRun) -> None: ...
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Hold a name that one process at a time can hold, as long as the context lasts or the process lives.
+
+        Gives False at once where another holds it. On PostgreSQL an advisory lock, on SQLite the lock of a file.
+        """
         ...
 
     async def find_related_application(self, rp_id: str) -> str | None:

@@ -70,6 +70,7 @@ application = _table(
     Column("created_at", Instant, nullable=False),
     Column("settings", Json, nullable=False),
     Column("delete_at", Instant),
+    Column("frozen_at", Instant),
     Column("settings_version", Number, nullable=False, server_default=text("0")),
     key=("app_id",),
 )
@@ -85,6 +86,14 @@ api_key = _tenant_table(
     Column("created_at", Instant, nullable=False),
     Column("locked", Flag, nullable=False),
     Column("last_locked_at", Instant),
+    Column("name", Text, nullable=False, server_default=text("''")),
+    Column("legacy", Flag, nullable=False, server_default=text("false")),
+    Column("expires_at", Instant),
+    Column("last_used_at", Instant),
+    Column("networks", Json, nullable=False, server_default=text("'[]'")),
+    Column("reference_hash", Text),
+    # The last four characters stand for a key in listings and in the compatible API's paths.
+    Index("api_key_by_hint", "app_id", "hint", unique=True),
     key="key_id",
 )
 
@@ -215,6 +224,100 @@ related_rp_id = _tenant_table(
     # One application alone answers for a host.
     Index("related_rp_id_by_rp_id", "rp_id", unique=True),
     key="rp_id",
+)
+
+settings_revision = _tenant_table(
+    "settings_revision",
+    Column("version", Number, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("settings", Json, nullable=False),
+    key="version",
+    in_key_order=False,
+)
+
+daily_report = _tenant_table(
+    "daily_report",
+    Column("day", Number, nullable=False),  # since 1970
+    Column("users", Number, nullable=False),
+    Column("credentials", Number, nullable=False),
+    Column("daily_active_users", Number, nullable=False),
+    Column("weekly_active_users", Number, nullable=False),
+    key="day",
+)
+
+dispatched_mail = _tenant_table(
+    "dispatched_mail",
+    Column("mail_id", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("url_template", Text, nullable=False),
+    Index("dispatched_mail_by_time", "app_id", "created_at"),
+    key="mail_id",
+)
+
+webhook = _tenant_table(
+    "webhook",
+    Column("webhook_id", LargeBinary, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", Json, nullable=False),
+    Column("wrapped_secret", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("enabled", Flag, nullable=False),
+    Column("wrapped_old_secret", LargeBinary),
+    Column("old_secret_until", Instant),
+    Column("failing_since", Instant),
+    key="webhook_id",
+)
+
+# Not of a webhook by foreign key: mails go out the same way, and have none.
+delivery = _tenant_table(
+    "delivery",
+    Column("delivery_id", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # Null once it is settled, so that the index holds only what is yet to be done.
+    Column("next_try_at", Instant),
+    Column("tries", Number, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("status", Number),
+    Column("problem", Text, nullable=False),
+    Column("settled_at", Instant),
+    Index("delivery_by_target", "app_id", "target", "delivery_id"),
+    key="delivery_id",
+    in_key_order=False,
+)
+Index(
+    "delivery_due",
+    delivery.c.next_try_at,
+    sqlite_where=delivery.c.next_try_at.is_not(None),
+    postgresql_where=delivery.c.next_try_at.is_not(None),
+)
+
+job_run = _table(
+    "job_run",
+    Column("name", Id, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("result", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    key=("name",),
+)
+
+# What several servers count together. What is lost with a crash is counted anew, so PostgreSQL need not log it.
+request_count = _table(
+    "request_count",
+    Column("name", Id, nullable=False),
+    Column("window_start_s", Number, nullable=False),
+    Column("count", Number, nullable=False),
+    Column("expires_at_s", Number, nullable=False),
+    Index("request_count_by_expiry", "expires_at_s"),
+    key=("name", "window_start_s"),
 )
 
 server_fact = _table(
