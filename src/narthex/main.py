@@ -28,7 +28,7 @@ from narthex.http.environment import Environment
 from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import SettingRefused, Settings, read_settings
-from narthex.usecases.call import Caller, OperatorCall
+from narthex.usecases.call import Caller, Facilities, OperatorCall
 from narthex.usecases.metadata import MetadataCatalog, MetadataSigner, update_when_due
 from narthex.usecases.tenant import Directory
 
@@ -196,28 +196,28 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
         catalog = MetadataCatalog(metadata_signer(settings))
         if settings.metadata is not None:
             await _read_metadata(catalog, store)
-        limiter = None
-        if settings.rate_limits:
-            # Imported here: it costs a sixth of a second that a server without limits need not spend.
-            from narthex.http.limits import AddressLimiter
-
-            limiter = AddressLimiter()
         yield Environment(
             root=store,
             directory=Directory(store, keyring),
             keyring=keyring,
             clock=SystemClock(),
             random=system_random,
-            public_url=settings.public_url,
             management_key=settings.management_key,
             trusted_proxies=settings.trusted_proxies,
-            rate_limiter=limiter,
             version=__version__,
             catalog=catalog,
+            facilities=_facilities(settings, store),
             conformance_application=settings.conformance_application,
         )
     finally:
         await store.close()
+
+
+def _facilities(settings: Settings, store: RootStore) -> Facilities:
+    return Facilities(
+        public_url=settings.public_url,
+        new_application_hold=settings.new_application_hold,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -235,6 +235,7 @@ async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
             now=env.clock.now(),
             caller=Caller(),
             catalog=env.catalog,
+            facilities=env.facilities,
         )
 
 

@@ -7,9 +7,11 @@ stops the start with one sentence that names the setting and says what would do.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key_file: Path | None
     data_dir: Path
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
-    rate_limits: bool
+    rate_limits: str
+    """`off`, `on`, `database`, or the address of a Redis server."""
+    mail: Secret | None
+    mail_from: str
+    new_application_hold: timedelta
+    egress_networks: tuple[IPv4Network | IPv6Network, ...]
     log_level: str
     metadata: str | Path | None
     """An address, a file, or None for no metadata at all."""
@@ -115,10 +122,22 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _switch(text: str) -> bool:
-    if text.lower() not in ("on", "off"):
-        raise ValueError("is neither `on` nor `off`")
-    return text.lower() == "on"
+def _rate_limits(text: str) -> str:
+    if text.startswith(("redis://", "rediss://")):
+        return text
+    if text.lower() not in ("on", "off", "database"):
+        raise ValueError("is none of `on`, `off`, `database` and `redis://…`")
+    return text.lower()
+
+
+def _mail(text: str) -> Secret | None:
+    return None if text.lower() == "off" else Secret(text)
+
+
+def _hours(text: str) -> timedelta:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError("is no number of hours, from 0 to 9999")
+    return timedelta(hours=int(text))
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -181,7 +200,36 @@ SETTINGS: tuple[Setting, ...] = (
         "`CF-IPCountry` believed, so the proxy must overwrite or drop what a client wrote into `CF-IPCountry`.",
         _networks,
     ),
-    Setting("rate_limits", "on", "`on` or `off`. Limits requests by address; counted in each process.", _switch),
+    Setting(
+        "rate_limits",
+        "on",
+        "Limits requests by address, by application and by user. `on` counts in each process, which is right for one; "
+        "`database` or a `redis://…` address counts for all that share it; `off` limits nothing.",
+        _rate_limits,
+        secret=True,
+    ),
+    Setting(
+        "mail",
+        "off",
+        "How mails leave, magic links and notices: `smtp://user:password@host:587`, `smtps://…`, a directory that gets "
+        "a file for each, `console`, or `off`.",
+        _mail,
+        secret=True,
+    ),
+    Setting("mail_from", "", "The address that mails are from, as `passkeys@example.com`.", _text),
+    Setting(
+        "new_application_hold",
+        "24",
+        "For how many hours a new application may send magic links to its own administrators only; `0` for no hold.",
+        _hours,
+    ),
+    Setting(
+        "egress_networks",
+        "",
+        "Networks that are not public and to which webhooks may go all the same, separated by commas. Anything else "
+        "that is not public is never asked, whatever a name resolves to.",
+        _networks,
+    ),
     Setting(
         "metadata",
         "https://mds3.fidoalliance.org/",
@@ -279,6 +327,13 @@ def _read(row: Setting, text: str) -> Any:
 def _settled(values: dict[str, Any]) -> Settings:
     host, port = values.pop("listen")
     values["trusted_proxies"] = values["trusted_proxies"] or ()
+    values["egress_networks"] = values["egress_networks"] or ()
+    values["mail_from"] = values["mail_from"] or ""
+    if values["mail"] and not values["mail_from"]:
+        raise SettingRefused(
+            "NARTHEX_MAIL_FROM is required when NARTHEX_MAIL is set: the address that mails are from, such as "
+            "`passkeys@example.com`"
+        )
     if isinstance(values["metadata"], str):
         _check_metadata_address(values["metadata"])
     if values["master_key"] and values["master_key_file"]:

@@ -18,12 +18,12 @@ import httpx
 import pytest
 
 from narthex.http.app import ROUTES
-from narthex.http.authenticate import ANY_SCOPE, Access
+from narthex.http.authenticate import Access
 from narthex.http.body import Body
 from narthex.http.environment import AnonymousCall
 from narthex.http.routing import Endpoint, RouteSpec, Unguarded, route, spec_of
 from narthex.ports.records import EventType, KeyKind, Scope
-from narthex.usecases.application import SCOPES_OF_KIND
+from narthex.usecases.api_key import SCOPES_OF_KIND
 from tests.support.application import (
     MANAGEMENT_KEY,
     ORIGIN,
@@ -146,9 +146,8 @@ class Stage:
             else (self.ours.secret_key, self.ours.public_key, self.theirs.secret_key)
         )
         locked = self.ours.other_public_key if public else self.ours.other_secret_key
-        any_will_do = spec.scope is ANY_SCOPE
-        scopes = frozenset() if any_will_do else SCOPES_OF_KIND[kind] - {spec.scope}  # type: ignore[arg-type]
-        lacking = await self.house.add_key("ours", kind, scopes=scopes)
+        assert spec.scope is not None
+        lacking = await self.house.add_key("ours", kind, scopes=SCOPES_OF_KIND[kind] - {spec.scope})
         return {
             "anonymous": {},
             "empty header": {header: ""},
@@ -164,7 +163,7 @@ class Stage:
             "key cut short": {header: right[:-1]},
             "key in capitals": {header: right.upper()},
             "locked key": {header: locked},
-            "key without any scope" if any_will_do else "key lacks the scope": {header: lacking},
+            "key lacks the scope": {header: lacking},
             "management key": {"ManagementKey": MANAGEMENT_KEY},
             "another tenant's key": {header: others},
             "both headers": {header: right, other_header: f"ours:{other_kind}:{UNKNOWN}"},
@@ -214,8 +213,7 @@ def route_of(spec: RouteSpec) -> Route:
 
 
 def title_of(spec: RouteSpec) -> str:
-    scope = "any scope" if spec.scope is ANY_SCOPE else spec.scope
-    needs = " ".join(filter(None, (spec.access.value or "nobody in particular", scope and f"({scope})")))
+    needs = " ".join(filter(None, (spec.access.value or "nobody in particular", spec.scope and f"({spec.scope})")))
     return f"{spec.method} {spec.path} · {needs}"
 
 
@@ -392,9 +390,12 @@ def test_a_scope_that_nobody_would_check_does_not_start(access: Access) -> None:
         route("POST", "/nowhere", access=access, scope=Scope.LOGIN)
 
 
-def test_any_scope_is_for_secret_keys_alone() -> None:
+@pytest.mark.parametrize(
+    ("access", "scope"), [(Access.PUBLIC_KEY, Scope.USERS_WRITE), (Access.SECRET_KEY, Scope.LOGIN)]
+)
+def test_a_scope_of_the_other_kind_of_key_guards_nothing(access: Access, scope: Scope) -> None:
     with pytest.raises(Unguarded):
-        route("POST", "/nowhere", access=Access.PUBLIC_KEY, scope=ANY_SCOPE)
+        route("POST", "/nowhere", access=access, scope=scope)
 
 
 async def answer_of(house: HouseInProcess, spec: RouteSpec, headers: dict[str, str]) -> int:
@@ -414,20 +415,6 @@ def greeting(**guard: Any) -> RouteSpec:
         """Say nothing, to whoever may hear it."""
 
     return spec_of(route("GET", "/greeting", **guard)(greet))
-
-
-async def test_any_scope_takes_every_secret_key_and_no_other(house: HouseInProcess, application: Application) -> None:
-    spec = greeting(access=Access.SECRET_KEY, scope=ANY_SCOPE)
-    bare = await house.add_key("demo", KeyKind.SECRET, scopes=frozenset())
-    callers = [
-        {"ApiSecret": application.secret_key},
-        {"ApiSecret": bare},
-        {"ApiSecret": application.public_key},
-        {"ApiKey": application.public_key},
-        {"ManagementKey": MANAGEMENT_KEY},
-        {},
-    ]
-    assert [204, 204, 401, 401, 401, 401] == [await answer_of(house, spec, headers) for headers in callers]
 
 
 @pytest.mark.parametrize("access", [Access.PUBLIC_KEY, Access.SECRET_KEY])

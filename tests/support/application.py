@@ -32,10 +32,14 @@ from narthex.adapters.sql.store import SqlRootStore
 from narthex.adapters.system import system_random
 from narthex.http.app import create_app
 from narthex.http.client import Network
-from narthex.http.environment import Environment, RateLimiter
+from narthex.http.environment import Environment
 from narthex.ports.changes import AddApiKey, SetSettings
+from narthex.ports.egress import Egress
+from narthex.ports.limits import Limiter
+from narthex.ports.mail import Mail
 from narthex.ports.records import ApiKey, KeyKind
-from narthex.usecases.application import keep_key
+from narthex.usecases.api_key import keep_key
+from narthex.usecases.call import Facilities
 from narthex.usecases.metadata import MetadataCatalog, MetadataSigner
 from narthex.usecases.tenant import STALENESS, Directory
 from tests.support.authenticator import Json, SoftwareAuthenticator, SoftwareCredential
@@ -78,14 +82,19 @@ class HouseInProcess:
         management_key: str | None = MANAGEMENT_KEY,
         master_key: bytes = MASTER_KEY,
         trusted_proxies: tuple[Network, ...] = (),
-        rate_limiter: RateLimiter | None = None,
+        limiter: Limiter | None = None,
+        mail: Mail | None = None,
+        egress: Egress | None = None,
+        new_application_hold: timedelta = timedelta(hours=24),
         peer: str = "192.0.2.1",
     ) -> None:
         self._database_url = database_url
         self._public_url = public_url
         self._management_key = management_key
         self._trusted_proxies = trusted_proxies
-        self._rate_limiter = rate_limiter
+        self._facilities = Facilities(
+            public_url=public_url, mail=mail, egress=egress, limiter=limiter, new_application_hold=new_application_hold
+        )
         self._peer = peer
         self.keyring = MasterKeyring(master_key)
         self.clock = MovableClock()
@@ -102,12 +111,11 @@ class HouseInProcess:
             keyring=self.keyring,
             clock=self.clock,
             random=system_random,
-            public_url=self._public_url,
             management_key=self._management_key,
             trusted_proxies=self._trusted_proxies,
-            rate_limiter=self._rate_limiter,
             version=__version__,
             catalog=self.catalog,
+            facilities=self._facilities,
         )
         transport = httpx.ASGITransport(create_app(self.env), client=(self._peer, 50_000))
         self.client = httpx.AsyncClient(transport=transport, base_url=self._public_url)

@@ -12,13 +12,31 @@ from narthex.http import client
 from narthex.http.environment import AnonymousCall, Environment, Header
 from narthex.http.openapi import Documented
 from narthex.http.problems import PathNotFound
-from narthex.http.routes import conformance, health, pages, well_known
-from narthex.http.routes.management import authenticator_policy, relying_party
-from narthex.http.routes.passwordless import application, authenticators, metadata, registration, sign_in
+from narthex.http.routes import conformance, health, magic_link, pages, webhooks, well_known
+from narthex.http.routes.management import authenticator_policy, jobs, relying_party, settings
+from narthex.http.routes.passwordless import (
+    alias,
+    application,
+    auth_configs,
+    authenticators,
+    credentials,
+    events,
+    features,
+    magic_links,
+    management,
+    metadata,
+    registration,
+    reporting,
+    sign_in,
+    users,
+)
 from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
 
 ROUTES: Sequence[RouteSpec] = (
-    *routes_of(sign_in, registration, authenticators, application, metadata, authenticator_policy, relying_party),
+    *routes_of(sign_in, registration),
+    *routes_of(alias, credentials, users, auth_configs, authenticators, events, reporting, magic_links, features),
+    *routes_of(webhooks, magic_link),
+    *routes_of(application, management, metadata, settings, authenticator_policy, relying_party, jobs),
     *routes_of(health, well_known),
     *pages.ROUTES,
 )

@@ -8,19 +8,23 @@ The sentences of the 401 answer are those of the compatible API, which its SDKs'
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from narthex.base.errors import Forbidden
 from narthex.http import client
 from narthex.http.environment import Environment
 from narthex.http.problems import KeyRequired, ScopeMissing
-from narthex.ports.changes import AddEvent
+from narthex.ports.changes import AdoptKey
 from narthex.ports.records import ApiKey, EventType, KeyKind, Scope
-from narthex.usecases.application import key_mac
-from narthex.usecases.call import Call, Caller, OperatorCall, event
+from narthex.usecases.api_key import is_open, key_mac, opens_by_reference_hash
+from narthex.usecases.call import Call, Caller, OperatorCall
+from narthex.usecases.event import event, recorded
 from narthex.usecases.tenant import Tenant
 
 
@@ -33,13 +37,11 @@ class Access(Enum):
     MANAGEMENT_KEY = "ManagementKey"
 
 
-class AnyScope(Enum):
-    """In place of a scope: the key must be good, and may have whichever scopes it has."""
+class KeyNotAllowedHere(Forbidden):
+    """The key is good, and may be used from some networks only; the request came from another."""
 
-    ANY_SCOPE = "any"
-
-
-ANY_SCOPE: Final = AnyScope.ANY_SCOPE
+    code = "key-not-allowed-here"
+    advice = "send the request from a network that the key is for, or let the operator add this one to the key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ _LONGEST_KEY = 256
 async def authenticate_key(
     env: Environment,
     access: Access,
-    scope: Scope | AnyScope,
+    scope: Scope,
     headers: Mapping[bytes, bytes],
     *,
     peer: str,
@@ -95,6 +97,7 @@ async def authenticate_key(
 
     Raises:
         KeyRequired: the header is missing, or names no unlocked key of the right kind.
+        KeyNotAllowedHere: the key is good, and not for the network that the request came from.
         ScopeMissing: the key is good and lacks the scope.
     """
     form = _FORMS[access]
@@ -103,13 +106,21 @@ async def authenticate_key(
     tenant = await env.directory.find(_application_id(value), now=now) if _plausible(value) else None
     if tenant is None:
         raise KeyRequired(form.header, explain(form, headers))
-    key = _find_key(env, tenant, form, value)
-    if key is None or key.locked:
-        group = client.rate_limit_group(client.client_address(peer, headers, env.trusted_proxies))
-        await _record_bad_key(env, tenant, form, value, trace_id, group=group, locked=key is not None)
+    address = client.client_address(peer, headers, env.trusted_proxies)
+    key = _find_key(env, tenant, form, value) or await _imported_key(env, tenant, form, value)
+    if key is None or not is_open(key, tenant.application, now=now):
+        event_type = form.invalid if key is None else form.disabled
+        message = f"a {'wrong' if key is None else 'locked'} {form.header} was used"
+        await _record_bad_key(env, tenant, event_type, message, value, trace_id, address=address)
         raise KeyRequired(form.header, explain(form, headers))
-    if scope is not ANY_SCOPE and scope not in key.scopes:
+    if key.networks and not client.is_trusted(address, _networks(key.networks)):
+        message = f"a {form.header} was used from outside its networks"
+        event_type = EventType.ApiAuthKeyRefusedByNetwork
+        await _record_bad_key(env, tenant, event_type, message, value, trace_id, address=address)
+        raise KeyNotAllowedHere(f"this {form.header} may not be used from {address}")
+    if not key.may(scope):
         raise ScopeMissing(scope)
+    env.key_uses.note(tenant.application.app_id, key, now=now)
     return Call(
         tenant=tenant,
         store=env.root.tenant(tenant.application.app_id),
@@ -123,9 +134,10 @@ async def authenticate_key(
             device=client.device(headers) if access is Access.PUBLIC_KEY else "",
             country=client.country(peer, headers, env.trusted_proxies),
             trace_id=trace_id,
-            address=client.client_address(peer, headers, env.trusted_proxies),
+            address=address,
         ),
         metadata=env.catalog.current,
+        facilities=env.facilities,
     )
 
 
@@ -147,6 +159,7 @@ def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], *, t
         now=env.clock.now(),
         caller=Caller(trace_id=trace_id),
         catalog=env.catalog,
+        facilities=env.facilities,
     )
 
 
@@ -192,15 +205,49 @@ def _find_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> Ap
     )
 
 
+async def _imported_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> ApiKey | None:
+    """A key that was brought here from the reference, which kept a slow hash of it; known by our own MAC henceforth."""
+    app_id = tenant.application.app_id
+    candidates = [
+        key
+        for key in tenant.application.api_keys
+        if key.reference_hash is not None and key.kind is form.kind and value.endswith(key.hint)
+    ]
+    # Whoever sends wrong keys that end rightly must not keep the server busy with slow hashes.
+    if not candidates or not env.bad_keys.claim_trial(app_id, now=env.clock.now()):
+        return None
+    for key in candidates:
+        if await asyncio.to_thread(opens_by_reference_hash, key, value):
+            await env.root.tenant(app_id).commit(AdoptKey(key.key_id, key_mac(env.keyring, value)))
+            env.directory.forget(app_id)
+            return key
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _networks(texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
 async def _record_bad_key(
-    env: Environment, tenant: Tenant, form: KeyForm, value: str, trace_id: str, *, group: str, locked: bool
+    env: Environment,
+    tenant: Tenant,
+    event_type: EventType,
+    message: str,
+    value: str,
+    trace_id: str,
+    *,
+    address: str,
 ) -> None:
-    app_id, event_type, now = tenant.application.app_id, form.disabled if locked else form.invalid, env.clock.now()
-    if not tenant.application.settings.event_logging or not env.bad_keys.claim(app_id, event_type, group, now=now):
+    application, now = tenant.application, env.clock.now()
+    app_id = application.app_id
+    if not application.settings.event_logging and not application.webhooks:
+        return
+    if not env.bad_keys.claim(app_id, event_type, client.rate_limit_group(address), now=now):
         return
     line = event(
         event_type,
-        f"a {'locked' if locked else 'wrong'} {form.header} was used, perhaps more than once in this minute",
+        f"{message}, perhaps more than once in this minute",
         performed_by="Unknown User",
         subject=app_id,
         now=now,
@@ -208,4 +255,4 @@ async def _record_bad_key(
         # Four characters tell keys apart and are worth nothing to whoever reads the log.
         caller=Caller(api_key_hint=value[-4:], trace_id=trace_id),
     )
-    await env.root.tenant(app_id).commit(AddEvent(event=line))
+    await env.root.tenant(app_id).commit(*recorded(application, line, env.random))

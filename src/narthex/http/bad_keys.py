@@ -13,6 +13,7 @@ from datetime import datetime
 from narthex.ports.records import EventType
 
 MOST_LINES_A_MINUTE = 100
+MOST_TRIALS_A_MINUTE = 120
 
 
 class BadKeyLines:
@@ -24,6 +25,7 @@ class BadKeyLines:
     def __init__(self) -> None:
         self._minute = 0
         self._written: defaultdict[str, set[tuple[EventType, str]]] = defaultdict(set)
+        self._trials: defaultdict[str, int] = defaultdict(int)
 
     def claim(self, app_id: str, event_type: EventType, group: str, *, now: datetime) -> bool:
         """Whether this one is written; if so, its like is not until the minute is over.
@@ -32,12 +34,22 @@ class BadKeyLines:
             event_type: says which kind of key it was, and whether it is locked or wrong.
             group: the client's neighbourhood (`narthex.http.client.rate_limit_group`).
         """
-        minute = int(now.timestamp()) // 60
-        if minute != self._minute:
-            self._minute = minute
-            self._written.clear()
+        self._turn(now)
         lines = self._written[app_id]
         if (event_type, group) in lines or len(lines) >= MOST_LINES_A_MINUTE:
             return False
         lines.add((event_type, group))
         return True
+
+    def claim_trial(self, app_id: str, *, now: datetime) -> bool:
+        """Whether one more key may be held against the slow hash of an imported one in this minute."""
+        self._turn(now)
+        self._trials[app_id] += 1
+        return self._trials[app_id] <= MOST_TRIALS_A_MINUTE
+
+    def _turn(self, now: datetime) -> None:
+        minute = int(now.timestamp()) // 60
+        if minute != self._minute:
+            self._minute = minute
+            self._written.clear()
+            self._trials.clear()

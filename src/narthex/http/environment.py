@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from narthex.http.bad_keys import BadKeyLines
 from narthex.http.client import Network
+from narthex.http.key_uses import KeyUses
 from narthex.ports.environment import Clock, Keyring, Random
 from narthex.ports.store import RootStore
+from narthex.usecases.call import Facilities
 from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory
 
 Header = tuple[bytes, bytes]
-
-RateLimiter = Callable[[str, str], int | None]
-"""Given a class of routes and a client's group: None to go on, or the seconds to wait."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -26,6 +25,14 @@ class Page(msgspec.Struct, frozen=True):
     content: bytes
     media_type: bytes
     status: int = 200
+    headers: tuple[Header, ...] = ()
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """An answer that is written as it comes, until it ends or nobody listens any more."""
+
+    content: AsyncIterator[bytes]
+    media_type: bytes
     headers: tuple[Header, ...] = ()
 
 
@@ -38,21 +45,24 @@ class Environment:
     keyring: Keyring
     clock: Clock
     random: Random
-    public_url: str
-    """Without a slash at the end. The one source of our own address: no header of a request decides it."""
     management_key: str | None
     trusted_proxies: Sequence[Network]
-    rate_limiter: RateLimiter | None
     version: str
     catalog: MetadataCatalog
+    facilities: Facilities
     conformance_application: str | None = None
     """Whose passkeys the FIDO conformance tool may make and use; None, as anywhere that matters, keeps it out."""
     bad_keys: BadKeyLines = field(default_factory=BadKeyLines)
+    key_uses: KeyUses = field(default_factory=KeyUses)
     answer_headers: tuple[Header, ...] = field(init=False)
     """What every answer carries; follows from the public URL."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answer_headers", answer_headers(self.public_url))
+
+    @property
+    def public_url(self) -> str:
+        return self.facilities.public_url
 
     @property
     def errors_url(self) -> str:

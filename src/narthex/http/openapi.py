@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from narthex.http.authenticate import ANY_SCOPE, Access
+from narthex.http.authenticate import Access
 from narthex.http.body import Body
 from narthex.http.environment import Page
 from narthex.http.routing import RouteSpec
@@ -104,8 +104,7 @@ def _operation(spec: RouteSpec, query: Mapping[str, Any] | None) -> dict[str, An
         operation["description"] = rest.strip()
     if spec.access.value in _SCHEMES:
         operation["security"] = [{spec.access.value: []}]
-        if spec.scope is not ANY_SCOPE:
-            operation["x-required-scope"] = str(spec.scope)
+        operation["x-required-scope"] = str(spec.scope)
     if query is not None:
         operation["parameters"] = [
             {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}

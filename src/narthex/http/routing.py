@@ -6,9 +6,10 @@ the endpoint matrix of the tests. A route that does not say who may call it does
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,11 +19,12 @@ import structlog
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from narthex.base.errors import RateLimited, Refusal, Unavailable
+from narthex.base.errors import Refusal, Unavailable
 from narthex.http import client
-from narthex.http.authenticate import ANY_SCOPE, Access, AnyScope, authenticate_key, authenticate_operator
+from narthex.http.authenticate import Access, authenticate_key, authenticate_operator
 from narthex.http.body import Body, read_body, read_query
-from narthex.http.environment import AnonymousCall, Environment, Header, Page
+from narthex.http.environment import AnonymousCall, Environment, Header, Page, Stream
+from narthex.http.limits import ADDRESS
 from narthex.http.problems import (
     PROBLEM_TYPE,
     BodyMalformed,
@@ -32,8 +34,11 @@ from narthex.http.problems import (
     Unexpected,
     problem,
 )
+from narthex.ports.records import KeyKind
 from narthex.ports.records import Scope as KeyScope
+from narthex.usecases.api_key import SCOPES_OF_KIND
 from narthex.usecases.call import Call, OperatorCall
+from narthex.usecases.limit import CALLS_OF_PAGES, count_for_application, too_many
 
 JSON_TYPE = b"application/json; charset=utf-8"
 MOST_BODY_BYTES = 64 * 1024
@@ -50,7 +55,7 @@ class RouteSpec:
     method: str
     path: str
     access: Access
-    scope: KeyScope | AnyScope | None
+    scope: KeyScope | None
     query: type[Body] | None
     body: type[Body] | None
     answer: Any
@@ -81,7 +86,7 @@ def route(
     path: str,
     *,
     access: Access,
-    scope: KeyScope | AnyScope | None = None,
+    scope: KeyScope | None = None,
     query: type[Body] | None = None,
     body: type[Body] | None = None,
     answer: Any = None,
@@ -93,18 +98,17 @@ def route(
 
     Args:
         access: whose header proves the caller.
-        scope: what the key must be good for; needed with key access, and only there. `ANY_SCOPE` takes every secret
-            key, as most of the compatible API's private endpoints do.
+        scope: what the key must be good for; needed with key access, and only there.
         answer: the type of the answer; None answers 204.
 
     Raises:
-        Unguarded: key access without a scope, or a public key's, which stands in pages, with any.
+        Unguarded: key access without a scope, or with one of the other kind of key.
     """
     needs_scope = access in (Access.PUBLIC_KEY, Access.SECRET_KEY)
     if needs_scope is not (scope is not None):
         raise Unguarded(f"{method} {path}: a scope goes with key access, and only with it")
-    if scope is ANY_SCOPE and access is not Access.SECRET_KEY:
-        raise Unguarded(f"{method} {path}: any scope is for secret keys")
+    if scope is not None and (scope in SCOPES_OF_KIND[KeyKind.PUBLIC]) is not (access is Access.PUBLIC_KEY):
+        raise Unguarded(f"{method} {path}: `{scope}` is a scope of the other kind of key")
 
     def mark(handler: Handler) -> Handler:
         spec = RouteSpec(
@@ -170,7 +174,7 @@ class Endpoint:
         trace = client.trace_id(headers, env.random(24))
         try:
             spec = self._spec(scope["method"])
-            self._limit(spec, scope, headers)
+            await self._limit(spec, scope, headers)
             call = await self._call(spec, scope, headers, trace)
             arguments: list[Any] = [call]
             if spec.query is not None:
@@ -188,7 +192,10 @@ class Endpoint:
             unexpected = Unexpected("an error occurred while processing your request")
             await send_problem(send, env, unexpected, trace_id=trace)
         else:
-            await respond(send, env, *_encoded(answer, spec))
+            if isinstance(answer, Stream):
+                await _respond_in_parts(send, receive, env, answer, trace_id=trace)
+            else:
+                await respond(send, env, *_encoded(answer, spec))
 
     def _spec(self, method: str) -> RouteSpec:
         spec = self._by_method.get("GET" if method == "HEAD" else method)
@@ -202,16 +209,14 @@ class Endpoint:
     def _allow(self, refusal: Refusal) -> list[Header]:
         return [(b"allow", self._methods().encode())] if isinstance(refusal, MethodNotAllowed) else []
 
-    def _limit(self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        limiter = self._env.rate_limiter
+    async def _limit(self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        limiter = self._env.facilities.limiter
         if limiter is None:
             return
         address = client.client_address(_peer(scope), headers, self._env.trusted_proxies)
-        wait_s = limiter(spec.access.value, client.rate_limit_group(address))
+        wait_s = await limiter.hit((ADDRESS[spec.access], client.rate_limit_group(address)))
         if wait_s is not None:
-            raise RateLimited(
-                "too many requests from this address", retry_after_s=wait_s, advice=f"try again in {wait_s} s"
-            )
+            raise too_many("from this address", wait_s)
 
     async def _call(
         self, spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes], trace: str
@@ -223,7 +228,10 @@ class Endpoint:
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:
-                return await authenticate_key(env, spec.access, spec.scope, headers, peer=_peer(scope), trace_id=trace)
+                call = await authenticate_key(env, spec.access, spec.scope, headers, peer=_peer(scope), trace_id=trace)
+                if spec.access is Access.PUBLIC_KEY:
+                    await count_for_application(call, CALLS_OF_PAGES)
+                return call
             case _:
                 # `route` lets none through: whoever relaxes it gets an endpoint that answers nobody.
                 raise Unguarded(f"{spec.method} {spec.path} does not say who may call it")
@@ -266,6 +274,35 @@ async def respond(
         headers.append((b"content-type", media_type))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+async def _respond_in_parts(send: Send, receive: Receive, env: Environment, answer: Stream, *, trace_id: str) -> None:
+    """Write an answer whose length nobody knows yet. One that breaks off lacks its end, and is not taken for whole."""
+    headers = [*env.answer_headers, (b"content-type", answer.media_type), *answer.headers]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    hung_up = asyncio.ensure_future(_disconnected(receive))
+    try:
+        async for part in answer.content:
+            if hung_up.done():
+                return
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except Refusal as refusal:
+        _log.warning("an answer broke off", reason=refusal.message, trace_id=trace_id)
+    finally:
+        hung_up.cancel()
+        await _closed(answer.content)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _closed(content: AsyncIterator[bytes]) -> None:
+    """Let a generator run its `finally`, now and not when somebody collects it."""
+    if isinstance(content, AsyncGenerator):
+        await content.aclose()
 
 
 async def send_problem(

@@ -24,7 +24,8 @@ from narthex.playground.key_file import DemoKeys, read_keys, write_keys
 from narthex.ports.changes import AddApiKey
 from narthex.ports.records import Application, ApplicationSettings, KeyKind
 from narthex.settings import Settings
-from narthex.usecases.application import change_settings, create_application, get_application, keep_key, key_mac
+from narthex.usecases.api_key import keep_key, key_mac
+from narthex.usecases.application import change_settings, create_application, get_application
 from narthex.usecases.call import OperatorCall
 
 __all__ = ["PATH", "prepared"]

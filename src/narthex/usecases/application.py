@@ -7,7 +7,6 @@ import re
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,24 +17,24 @@ from narthex.base.values import Secret
 from narthex.ports.changes import (
     AddApiKey,
     AddApplication,
-    AddEvent,
     AddTokenKey,
     Change,
     ExpectSettings,
+    KeepRevision,
     SetSettings,
     SettingsChanged,
 )
-from narthex.ports.environment import Keyring, Random
 from narthex.ports.records import (
-    ApiKey,
     Application,
     ApplicationSettings,
     EventType,
     KeyKind,
-    Scope,
+    SettingsRevision,
     TrustAnchor,
 )
-from narthex.usecases.call import OperatorCall, event
+from narthex.usecases.api_key import draw_pairs, keep_key
+from narthex.usecases.call import Call, OperatorCall
+from narthex.usecases.event import operator_log
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
 from narthex.webauthn.authenticator_policy import checked
 from narthex.webauthn.errors import CertificateMalformed, quoted
@@ -48,11 +47,6 @@ _TRIES = 100
 
 Decision = Callable[[Application], Awaitable[Mapping[str, Any]]]
 _APP_ID = re.compile(r"[a-z][a-z0-9]{2,61}\Z")
-
-SCOPES_OF_KIND = {
-    KeyKind.PUBLIC: frozenset({Scope.REGISTER, Scope.LOGIN}),
-    KeyKind.SECRET: frozenset({Scope.TOKEN_REGISTER, Scope.TOKEN_VERIFY}),
-}
 
 
 class InvalidApplicationId(Malformed):
@@ -97,10 +91,9 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
     Raises:
         InvalidApplicationId, ApplicationExists, or the refusal of an origin that is none.
     """
-    if not _APP_ID.match(app_id):
-        raise InvalidApplicationId(f"{quoted(app_id)} is no application id")
+    check_app_id(app_id)
     settings = checked_settings(settings)
-    public, secret = _draw_keys(app_id, call.random)
+    public, secret = draw_pairs(app_id, call.random)
     kept = [
         *(keep_key(KeyKind.PUBLIC, key, call.keyring, call.random, call.now) for key in public),
         *(keep_key(KeyKind.SECRET, key, call.keyring, call.random, call.now) for key in secret),
@@ -112,10 +105,21 @@ async def create_application(call: OperatorCall, app_id: str, settings: Applicat
         AddTokenKey(key=token_key, drop_before=call.now - DROPPED_AFTER),
     ]
     by = next(iter(settings.admin_emails), "System")
-    changes += operator_event(call, app_id, settings, EventType.ApiManagementAppCreated, "application created", by=by)
+    application = Application(app_id, call.now, settings)
+    changes.append(KeepRevision(SettingsRevision(0, call.now, by, settings)))
+    changes += operator_log(call, application, EventType.ApiManagementAppCreated, "application created", by=by)
     await call.root.tenant(app_id).commit(*changes)
     call.directory.forget(app_id)
     return ApplicationKeys(public=public, secret=secret)
+
+
+def check_app_id(app_id: str) -> None:
+    """
+    Raises:
+        InvalidApplicationId.
+    """
+    if not _APP_ID.match(app_id):
+        raise InvalidApplicationId(f"{quoted(app_id)} is no application id")
 
 
 async def get_application(call: OperatorCall, app_id: str) -> Application:
@@ -130,10 +134,25 @@ async def get_application(call: OperatorCall, app_id: str) -> Application:
     return application
 
 
-async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> ApplicationSettings:
+async def within_application(call: OperatorCall, app_id: str) -> Call:
+    """A call within an application, by the operator.
+
+    Raises:
+        ApplicationNotFound.
+    """
+    tenant = await call.directory.refresh(app_id, now=call.now)
+    if tenant is None:
+        raise ApplicationNotFound(f"there is no application {quoted(app_id)}")
+    return call.within(tenant)
+
+
+async def change_settings(
+    call: OperatorCall, app_id: str, *, by: str = "System", **changes: Any
+) -> ApplicationSettings:
     """Decide anew what is named, and leave the rest as it is.
 
     Args:
+        by: who decides.
         changes: members of `ApplicationSettings`.
 
     Raises:
@@ -143,10 +162,12 @@ async def change_settings(call: OperatorCall, app_id: str, **changes: Any) -> Ap
     async def named(application: Application) -> Mapping[str, Any]:
         return changes
 
-    return await decide(call, app_id, named)
+    return await decide(call, app_id, named, by=by)
 
 
-async def decide(call: OperatorCall, app_id: str, decision: Decision, *also: Change) -> ApplicationSettings:
+async def decide(
+    call: OperatorCall, app_id: str, decision: Decision, *also: Change, by: str = "System"
+) -> ApplicationSettings:
     """Change settings on the grounds of what they are now; decided again when somebody else was faster.
 
     Args:
@@ -165,11 +186,15 @@ async def decide(call: OperatorCall, app_id: str, decision: Decision, *also: Cha
             return settings
         message = f"settings changed: {', '.join(changed)}"
         with contextlib.suppress(SettingsChanged):
+            revision = SettingsRevision(application.settings_version + 1, call.now, by, settings)
+            # The log is the one that there is from now on: to switch it on is its first line, to switch it off none.
+            decided = msgspec.structs.replace(application, settings=settings)
             await call.root.tenant(app_id).commit(
                 ExpectSettings(application.settings_version),
                 SetSettings(settings=settings),
+                KeepRevision(revision),
                 *also,
-                *operator_event(call, app_id, settings, EventType.ApiManagementSettingsChanged, message),
+                *operator_log(call, decided, EventType.ApiManagementSettingsChanged, message, by=by),
             )
             call.directory.forget(app_id)
             return settings
@@ -214,64 +239,3 @@ def _check_anchors(anchors: tuple[TrustAnchor, ...]) -> None:
             _ = [UUID(aaguid) for aaguid in anchor.aaguids]
         except (CertificateMalformed, ValueError) as e:
             raise TrustAnchorInvalid(f"trust anchor {quoted(anchor.name)} cannot be read") from e
-
-
-def key_mac(keyring: Keyring, key: str) -> bytes:
-    """What the store knows a key by. Keys carry 122 random bits: a password hash would buy nothing."""
-    return keyring.mac("api-key", key.encode())
-
-
-def keep_key(kind: KeyKind, key: str, keyring: Keyring, random: Random, now: datetime) -> ApiKey:
-    """Make the record of a key with all the scopes of its kind."""
-    return ApiKey(
-        key_id=random(16).hex(),
-        kind=kind,
-        mac=key_mac(keyring, key),
-        hint=key[-4:],
-        value=key if kind is KeyKind.PUBLIC else None,
-        scopes=frozenset(str(scope) for scope in SCOPES_OF_KIND[kind]),
-        created_at=now,
-    )
-
-
-def _draw_keys(app_id: str, random: Random) -> tuple[tuple[str, str], tuple[Secret, Secret]]:
-    """Two pairs whose last four characters, which stand for them in listings and logs, all differ."""
-    drawn: dict[str, str] = {}
-    while len(drawn) < 4:
-        text = _uuid4_hex(random(16))
-        drawn.setdefault(text[-4:], text)
-    first, second, third, fourth = drawn.values()
-    public = (f"{app_id}:public:{first}", f"{app_id}:public:{second}")
-    return public, (Secret(f"{app_id}:secret:{third}"), Secret(f"{app_id}:secret:{fourth}"))
-
-
-def _uuid4_hex(chance: bytes) -> str:
-    """A version 4 UUID without dashes (RFC 9562, section 5.4): the shape that mobile clients check for."""
-    raw = bytearray(chance)
-    raw[6] = 0x40 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return raw.hex()
-
-
-def operator_event(
-    call: OperatorCall,
-    app_id: str,
-    settings: ApplicationSettings,
-    event_type: EventType,
-    message: str,
-    *,
-    by: str = "System",
-) -> list[AddEvent]:
-    """The change that records what an operator did, if the application keeps a log at all."""
-    if not settings.event_logging:
-        return []
-    line = event(
-        event_type,
-        message,
-        performed_by=by,
-        subject=app_id,
-        now=call.now,
-        random=call.random,
-        caller=call.caller,
-    )
-    return [AddEvent(event=line)]

@@ -24,10 +24,10 @@ from narthex.ports.changes import (
     SettingsChanged,
 )
 from narthex.ports.records import Application, EventType, ListedAuthenticator, TrustAnchor
-from narthex.usecases.application import checked_settings, decide, get_application, operator_event
+from narthex.usecases.application import checked_settings, decide, get_application
 from narthex.usecases.authenticator import own_anchors
 from narthex.usecases.call import Call, OperatorCall
-from narthex.usecases.ceremony import log
+from narthex.usecases.event import log, operator_log
 from narthex.usecases.policy_report import Standpoint, operators_standpoint, refuse_lock_out
 from narthex.webauthn.authenticator_policy import AuthenticatorPolicy, checked
 
@@ -128,7 +128,7 @@ async def operate_models(
         aaguids,
         allowed=allowed,
         accept_lock_out=accept_lock_out,
-        events=partial(operator_event, call, app_id, application.settings),
+        events=partial(operator_log, call, application),
     )
     call.directory.forget(app_id)
     return await get_application(call, app_id)

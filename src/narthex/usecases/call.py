@@ -7,10 +7,13 @@ A `Call` belongs to one application, and so does the store that hangs on it. Act
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from narthex.ports.egress import Egress
 from narthex.ports.environment import Keyring, Random
-from narthex.ports.records import Application, Event, EventType, Severity
+from narthex.ports.limits import Limiter
+from narthex.ports.mail import Mail
+from narthex.ports.records import Application
 from narthex.ports.store import RootStore, TenantStore
 from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory, Tenant
@@ -30,6 +33,20 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Facilities:
+    """What the server has to work with, the same for every call."""
+
+    public_url: str
+    """Without a slash at the end. The one source of our own address: no header of a request decides it."""
+    mail: Mail | None = None
+    """None where the operator set up none."""
+    egress: Egress | None = None
+    limiter: Limiter | None = None
+    new_application_hold: timedelta = timedelta(hours=24)
+    """How long a new application may send magic links to its own administrators only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request to one application."""
 
@@ -41,6 +58,7 @@ class Call:
     now: datetime
     caller: Caller
     metadata: Metadata
+    facilities: Facilities
 
     @property
     def application(self) -> Application:
@@ -58,57 +76,21 @@ class OperatorCall:
     now: datetime
     caller: Caller
     catalog: MetadataCatalog
+    facilities: Facilities
 
-
-_SEVERITY_ALERTS = frozenset(
-    {
-        EventType.ApiAuthInvalidSecretKeyUsed,
-        EventType.ApiAuthInvalidPublicKeyUsed,
-        EventType.ApiAuthDisabledSecretKeyUsed,
-        EventType.ApiAuthDisabledPublicKeyUsed,
-    }
-)
-_SEVERITY_WARNINGS = frozenset(
-    {
-        EventType.ApiAuthPasskeyRegistrationRefused,
-        EventType.ApiUserSignInRefused,
-        EventType.ApiUserSignInFlagged,
-        EventType.ApiAuthenticatorPolicyObjected,
-        EventType.ApiManagementSettingsChanged,
-    }
-)
-
-
-def event(
-    event_type: EventType,
-    message: str,
-    *,
-    performed_by: str,
-    subject: str,
-    now: datetime,
-    random: Random,
-    caller: Caller,
-    assurance: bytes = b"",
-) -> Event:
-    """Make a line for the event log."""
-    return Event(
-        event_id=time_ordered_id(now, random),
-        performed_at=now,
-        event_type=event_type,
-        severity=_severity(event_type),
-        message=message,
-        performed_by=performed_by,
-        subject=subject,
-        api_key_hint=caller.api_key_hint,
-        trace_id=caller.trace_id,
-        assurance=assurance,
-    )
-
-
-def _severity(event_type: EventType) -> Severity:
-    if event_type in _SEVERITY_ALERTS:
-        return Severity.Alert
-    return Severity.Warning if event_type in _SEVERITY_WARNINGS else Severity.Informational
+    def within(self, tenant: Tenant) -> Call:
+        """The same operator, within an application."""
+        return Call(
+            tenant=tenant,
+            store=self.root.tenant(tenant.application.app_id),
+            directory=self.directory,
+            keyring=self.keyring,
+            random=self.random,
+            now=self.now,
+            caller=self.caller,
+            metadata=self.catalog.current,
+            facilities=self.facilities,
+        )
 
 
 def time_ordered_id(now: datetime, random: Random) -> bytes:

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from narthex.base.errors import Malformed, Refusal, Rejected
-from narthex.ports.changes import AddEvent, Change, NonceSpent, NoteOrigin, SpendNonce
+from narthex.ports.changes import Change, NonceSpent, NoteOrigin, SpendNonce
 from narthex.ports.records import Credential, EventType, RpIdMigration
-from narthex.usecases.call import Call, event, time_ordered_id
+from narthex.usecases.call import Call, time_ordered_id
+from narthex.usecases.event import log
 from narthex.webauthn.assurance import Assurance, Method, assure
 from narthex.webauthn.authentication import VerifiedAssertion
 from narthex.webauthn.authenticator import AuthenticatorFacts
@@ -214,25 +215,6 @@ def assured(
         findings=findings,
         fips_required=call.application.settings.fips_for_aal3,
     )
-
-
-def log(
-    call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str, assurance: bytes = b""
-) -> list[Change]:
-    """The change that records an event, if the application keeps a log at all."""
-    if not call.application.settings.event_logging:
-        return []
-    line = event(
-        event_type,
-        message,
-        performed_by=performed_by,
-        subject=subject,
-        now=call.now,
-        random=call.random,
-        caller=call.caller,
-        assurance=assurance,
-    )
-    return [AddEvent(event=line)]
 
 
 def log_findings(call: Call, assurance: Assurance, *, user_id: str) -> list[Change]:

@@ -29,12 +29,12 @@ from narthex.usecases.ceremony import (
     expected_origin,
     expected_rp_id,
     judge_authenticator,
-    log,
     log_findings,
     note_origin,
     refuse_ceremony,
     require_origin,
 )
+from narthex.usecases.event import log
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method

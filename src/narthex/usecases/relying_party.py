@@ -15,9 +15,10 @@ from narthex.base.errors import Conflict, NotFound
 from narthex.ports.changes import AnswerForRpId, ForgetOrigins, LeaveRpId
 from narthex.ports.records import Application, ApplicationSettings, EventType, RpIdMigration, SeenOrigin
 from narthex.ports.store import RootStore
-from narthex.usecases.application import decide, get_application, operator_event
+from narthex.usecases.application import decide, get_application
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.credential import credentials_by_user
+from narthex.usecases.event import operator_log
 from narthex.webauthn.errors import quoted
 from narthex.webauthn.origin import canonical_origin, parse_rp_id
 
@@ -137,7 +138,7 @@ async def answer_for(call: OperatorCall, app_id: str, rp_id: str, *, leave: bool
     message = f"answers at the host `{domain}`: {'no longer' if leave else 'from now on'}"
     await call.root.tenant(app_id).commit(
         LeaveRpId(rp_id=domain) if leave else AnswerForRpId(rp_id=domain),
-        *operator_event(call, app_id, application.settings, EventType.ApiManagementSettingsChanged, message),
+        *operator_log(call, application, EventType.ApiManagementSettingsChanged, message),
     )
     call.directory.forget(app_id)
 

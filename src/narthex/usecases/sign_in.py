@@ -33,13 +33,13 @@ from narthex.usecases.ceremony import (
     expected_origin,
     expected_rp_id,
     judge_authenticator,
-    log,
     log_findings,
     note_origin,
     refuse_ceremony,
     require_origin,
 )
 from narthex.usecases.decoy import decoy, decoy_seed
+from narthex.usecases.event import log
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token

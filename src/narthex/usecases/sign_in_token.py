@@ -12,7 +12,7 @@ from narthex.tokens.payloads import VerifyToken, refuse_expired
 from narthex.tokens.sealed import TokenKind
 from narthex.usecases.assurance import packed
 from narthex.usecases.call import Call, time_ordered_id
-from narthex.usecases.ceremony import log
+from narthex.usecases.event import log
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method, unproven
 

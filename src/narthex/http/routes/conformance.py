@@ -91,6 +91,7 @@ class ProfileEndpoint(Endpoint):
             now=now,
             caller=Caller(device=client.device(headers), trace_id=trace),
             metadata=env.catalog.current,
+            facilities=env.facilities,
             origin=self._origin,
             rp_id=self._rp_id,
             session=_cookie(headers),

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from narthex.base.errors import FAMILIES, Refusal
-from narthex.http.authenticate import ANY_SCOPE, Access
+from narthex.http.authenticate import Access
 from narthex.http.environment import AnonymousCall, Page
 from narthex.http.openapi import Documented, item_of, openapi_document, query_schema
 from narthex.http.problems import sentence, status_of, wire_code
@@ -164,11 +164,11 @@ def _reference(documented: Documented, document: dict[str, Any]) -> str:
 def _endpoint(spec: RouteSpec, document: Mapping[str, Any], public_url: str) -> str:
     schemas: Mapping[str, Any] = document["components"]["schemas"]
     key = "public" if spec.access is Access.PUBLIC_KEY else "secret"
-    scope = "whatever its scopes" if spec.scope is ANY_SCOPE else f"with the scope <code>{spec.scope}</code>"
     parts = [
         f"<section id='{spec.name}'><h2><code>{spec.method} {escape(spec.path)}</code></h2>",
         f"<p>{_prose(_summary(spec))}</p>",
-        f"<p>Header <code>{spec.access.value}</code>, the application's {key} key {scope}.</p>",
+        f"<p>Header <code>{spec.access.value}</code>, the application's {key} key with the scope "
+        f"<code>{spec.scope}</code>.</p>",
     ]
     if spec.query is not None:
         schema = query_schema(document, spec)

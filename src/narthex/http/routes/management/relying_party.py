@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -95,7 +95,8 @@ async def get_origins(call: OperatorCall, app_id: str) -> OriginsAnswer:
 async def set_origins(call: OperatorCall, body: OriginsBody, app_id: str) -> OriginsAnswer:
     """Decide where ceremonies may take place."""
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    await change_settings(call, app_id, **{name: tuple(value) for name, value in given.items()})
+    changes: dict[str, Any] = {name: tuple(value) for name, value in given.items()}
+    await change_settings(call, app_id, **changes)
     return _origins(await get_application(call, app_id))
 
 

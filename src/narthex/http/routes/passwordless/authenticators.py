@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 from uuid import UUID
 
-from narthex.http.authenticate import ANY_SCOPE, Access
+from narthex.http.authenticate import Access
 from narthex.http.body import Rule, required
 from narthex.http.routes.passwordless.shapes import AcceptLockOut, Answer, Request, instant_bare, told
 from narthex.http.routing import route
-from narthex.ports.records import ListedAuthenticator
+from narthex.ports.records import ListedAuthenticator, Scope
 from narthex.usecases import authenticator_policy
 from narthex.usecases.call import Call
 
@@ -68,7 +68,7 @@ class ListedAuthenticatorAnswer(Answer):
     "GET",
     "/authenticators/list",
     access=Access.SECRET_KEY,
-    scope=ANY_SCOPE,
+    scope=Scope.AUTHENTICATORS_READ,
     query=ListAuthenticatorsQuery,
     answer=list[ListedAuthenticatorAnswer],
 )
@@ -78,7 +78,13 @@ async def authenticators_list(call: Call, query: ListAuthenticatorsQuery) -> lis
     return [_listed(each) for each in listed]
 
 
-@route("POST", "/authenticators/add", access=Access.SECRET_KEY, scope=ANY_SCOPE, body=AddAuthenticatorsBody)
+@route(
+    "POST",
+    "/authenticators/add",
+    access=Access.SECRET_KEY,
+    scope=Scope.AUTHENTICATORS_WRITE,
+    body=AddAuthenticatorsBody,
+)
 async def authenticators_add(call: Call, body: AddAuthenticatorsBody) -> None:
     """Put models on the allow list or on the deny list. A model that is on the other one changes lists.
 
@@ -88,7 +94,13 @@ async def authenticators_add(call: Call, body: AddAuthenticatorsBody) -> None:
     await authenticator_policy.add_models(call, _uuids(body.aa_guids), allowed=allowed, accept_lock_out=accepted)
 
 
-@route("POST", "/authenticators/remove", access=Access.SECRET_KEY, scope=ANY_SCOPE, body=RemoveAuthenticatorsBody)
+@route(
+    "POST",
+    "/authenticators/remove",
+    access=Access.SECRET_KEY,
+    scope=Scope.AUTHENTICATORS_WRITE,
+    body=RemoveAuthenticatorsBody,
+)
 async def authenticators_remove(call: Call, body: RemoveAuthenticatorsBody) -> None:
     """Take models from either list. Those that are on none are ignored."""
     accepted = body.accept_lock_out is True

@@ -200,7 +200,7 @@ async def signin_verify(call: Call, body: VerifyBody) -> VerifiedAnswer:
     "POST",
     "/signin/generate-token",
     access=Access.SECRET_KEY,
-    scope=Scope.TOKEN_VERIFY,
+    scope=Scope.TOKEN_GENERATE,
     body=GenerateTokenBody,
     answer=TokenAnswer,
 )

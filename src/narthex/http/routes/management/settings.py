@@ -1,0 +1,1 @@
+"""The settings of an application, and what they were."""

@@ -1,0 +1,1 @@
+"""Authentication configurations in the compatible API (its section 7.12)."""

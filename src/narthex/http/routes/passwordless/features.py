@@ -1,0 +1,1 @@
+"""What an application switches on and off by itself (the compatible API, section 7.16)."""

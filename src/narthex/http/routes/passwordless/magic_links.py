@@ -1,0 +1,1 @@
+"""Sending magic links, as in the compatible API (its section 7.11)."""

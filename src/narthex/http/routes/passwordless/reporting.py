@@ -1,0 +1,1 @@
+"""Daily reports in the compatible API (its section 7.15)."""

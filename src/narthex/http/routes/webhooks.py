@@ -1,0 +1,1 @@
+"""Webhooks: where an application wants to be told of its events."""
