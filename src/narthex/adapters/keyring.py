@@ -20,13 +20,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from narthex.adapters.system import system_random
 from narthex.base.errors import Malformed
+from narthex.ports.environment import CannotUnwrap
 
 SHORTEST_KEY = 32
 _NONCE_SIZE = 12
-
-
-class CannotUnwrap(RuntimeError):
-    """What the database holds was wrapped by another master key, or was altered: no caller can mend that."""
 
 
 class MasterKeyUnusable(Malformed):

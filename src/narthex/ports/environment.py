@@ -22,6 +22,10 @@ class Random(Protocol):
         ...
 
 
+class CannotUnwrap(RuntimeError):
+    """What was kept was wrapped by another master key or for another purpose, or was altered."""
+
+
 class Keyring(Protocol):
     """Keeps the master key and answers with what derives from it; the key itself never leaves."""
 
