@@ -207,6 +207,19 @@ class RootStore(Protocol):
 
     async def keep_job_run(self, run: JobRun) -> None: ...
 
+    async def count_requests(self, names: Sequence[tuple[str, int, int]]) -> Sequence[int]:
+        """Count once more for each name in its window, and say how many there are now, also by other servers.
+
+        Args:
+            names: a name, the first second of the window, and the second from which the count may be forgotten. One
+                that stands there twice is counted twice, and is told both times how many there are after that.
+        """
+        ...
+
+    async def purge_request_counts(self, *, expired_before_s: int) -> int:
+        """Forget counts that might be forgotten before a second; says how many went."""
+        ...
+
     def hold(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Hold a name that one process at a time can hold, as long as the context lasts or the process lives.
 
