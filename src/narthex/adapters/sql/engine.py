@@ -8,6 +8,7 @@ which refusal that is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 from narthex.adapters.sql.statement import Arguments, Statement
@@ -41,6 +42,10 @@ class Engine(Protocol):
         """Commit one write by itself; says how many rows it changed."""
         ...
 
+    async def execute_returning(self, statement: Statement, arguments: Arguments) -> Sequence[Row]:
+        """Commit one write by itself; the rows that it returns."""
+        ...
+
     async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
         """Apply all steps in order, or none; returns when they are on the disk.
 
@@ -49,6 +54,10 @@ class Engine(Protocol):
         Raises:
             StepRefused, ParentMissing.
         """
+        ...
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Hold a name as long as the context lasts or the process lives; False at once where another holds it."""
         ...
 
     async def close(self) -> None: ...

@@ -38,6 +38,8 @@ Connection: TypeAlias = Any
 """`asyncpg.Connection`; the package carries no types."""
 T = TypeVar("T")
 
+# Hashed with another seed than the names of acts that take turns, so that the two never wait for one another.
+_HOLD: Final = "select pg_try_advisory_lock(hashtextextended($1, 1))"
 REFUSED: Final = "NX001"
 """The SQLSTATE that ``narthex_refuse`` raises; the migrations make that function."""
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -96,6 +98,7 @@ class PostgresEngine:
     """One PostgreSQL database. Belongs to one event loop."""
 
     def __init__(self, url: str, *, pool_size: int) -> None:
+        self._url = url
         self._pool = _Pool(lambda: connect(url), size=pool_size)
 
     @classmethod
@@ -115,11 +118,30 @@ class PostgresEngine:
     async def execute(self, statement: Statement, arguments: Arguments) -> int:
         return await self._run(lambda connection: _execute(connection, (statement, arguments)))
 
+    async def execute_returning(self, statement: Statement, arguments: Arguments) -> Sequence[Row]:
+        return await self.fetch(statement, arguments)
+
     async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
         if not in_turn and _independent(steps):
             await self._run(lambda connection: _commit_at_once(connection, steps))
         else:
             await self._run(lambda connection: _commit_in_turn(connection, steps, in_turn))
+
+    @asynccontextmanager
+    async def hold(self, name: str) -> AsyncIterator[bool]:
+        """Hold a name by an advisory lock of a session, on a connection that serves nothing else meanwhile.
+
+        The lock lives as long as the connection. Where that is lost before the context ends, be it by a restart of
+        PostgreSQL, another may hold the name, and the first holder is not told.
+        """
+        async with connected(self._url) as connection:
+            try:
+                held = await connection.fetchval(_HOLD, name)
+            except asyncpg.PostgresError as e:
+                raise _translated(e) from e
+            except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
+                raise unavailable(e) from e
+            yield held
 
     async def close(self) -> None:
         await self._pool.close()

@@ -13,7 +13,7 @@ from narthex.adapters.sql.encoding import EPOCH
 
 PORTION: Final = 2_000
 """Rows that are looked at together: some milliseconds on SQLite."""
-_MILLISECOND: Final = timedelta(milliseconds=1)
+MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Span(NamedTuple):
@@ -47,14 +47,14 @@ def first_id(at: datetime) -> bytes:
     >>> first_id(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)).hex()
     '0000000003e8'
     """
-    return max(0, (at - EPOCH) // _MILLISECOND).to_bytes(6, "big")
+    return max(0, (at - EPOCH) // MILLISECOND).to_bytes(6, "big")
 
 
 def span_of_time(since: datetime | None, until: datetime | None) -> Span:
     """Ids of rows that can lie between two instants; a millisecond more on either side, so the rows' own decide."""
     span = Span()
     if since is not None:
-        span = span._replace(low=first_id(since - _MILLISECOND))
+        span = span._replace(low=first_id(since - MILLISECOND))
     if until is not None:
-        span = span._replace(high=first_id(until + _MILLISECOND))
+        span = span._replace(high=first_id(until + MILLISECOND))
     return span

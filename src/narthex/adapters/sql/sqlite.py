@@ -16,11 +16,14 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import Final
+from urllib.parse import quote
 
 from narthex.adapters.sql.engine import (
     ParentMissing,
@@ -34,6 +37,9 @@ from narthex.adapters.sql.engine import (
 from narthex.adapters.sql.statement import Arguments, Statement
 from narthex.base.errors import Refusal
 from narthex.ports.store import StoreUnavailable
+
+if sys.platform != "win32":
+    import fcntl
 
 _OLDEST: Final = (3, 37, 0)
 """The first SQLite with strict tables."""
@@ -98,12 +104,14 @@ def create_file(path: str) -> None:
 class _Act:
     """Steps to apply together, and the caller who waits for them."""
 
-    __slots__ = ("changed", "done", "error", "steps")
+    __slots__ = ("changed", "done", "error", "returns", "rows", "steps")
 
-    def __init__(self, steps: Sequence[Step], done: asyncio.Future[int]) -> None:
+    def __init__(self, steps: Sequence[Step], done: asyncio.Future[_Act], *, returns: bool) -> None:
         self.steps = steps
         self.done = done
+        self.returns = returns
         self.changed = 0
+        self.rows: Sequence[Row] = ()
         self.error: Exception | None = None
 
     def settle(self, failure: Exception | None) -> None:
@@ -113,7 +121,7 @@ class _Act:
         if failure or self.error:
             self.done.set_exception(failure or self.error or AssertionError)
         else:
-            self.done.set_result(self.changed)
+            self.done.set_result(self)
 
 
 class SqliteEngine:
@@ -132,6 +140,8 @@ class SqliteEngine:
         self._reader = connection or connect(path)
         if connection is None:
             self._reader.execute("pragma query_only = on")
+        self._path = path if connection is None else None
+        self._held: set[str] = set()
         self._waiting: list[_Act] = []
         self._writing: asyncio.Task[None] | None = None
         self._committer = _Committer(self._writer)
@@ -145,11 +155,39 @@ class SqliteEngine:
             raise _translated(e) from e
 
     async def execute(self, statement: Statement, arguments: Arguments) -> int:
-        return await self._enqueue(((statement, arguments),))
+        return (await self._enqueue(((statement, arguments),))).changed
+
+    async def execute_returning(self, statement: Statement, arguments: Arguments) -> Sequence[Row]:
+        return (await self._enqueue(((statement, arguments),), returns=True)).rows
 
     async def commit(self, steps: Sequence[Step], *, in_turn: Sequence[str] = ()) -> None:
         # There is one writer, so all acts take turns anyway.
         await self._enqueue(steps)
+
+    @asynccontextmanager
+    async def hold(self, name: str) -> AsyncIterator[bool]:
+        """Hold a name by the lock of a file beside the database, which the system frees when its process ends.
+
+        A database in memory has no other process to keep out. On Windows, which has no such locks, one process alone
+        may serve a SQLite database: it keeps out nobody but itself.
+        """
+        if sys.platform == "win32" or self._path is None:
+            with self._held_here(name) as held:
+                yield held
+        else:
+            with _locked(f"{self._path}.{quote(name, safe='')}.lock") as held:
+                yield held
+
+    @contextmanager
+    def _held_here(self, name: str) -> Iterator[bool]:
+        if name in self._held:
+            yield False
+            return
+        self._held.add(name)
+        try:
+            yield True
+        finally:
+            self._held.discard(name)
 
     async def close(self) -> None:
         self._closed = True
@@ -159,13 +197,13 @@ class SqliteEngine:
         self._reader.close()
         self._writer.close()
 
-    def _enqueue(self, steps: Sequence[Step]) -> asyncio.Future[int]:
+    def _enqueue(self, steps: Sequence[Step], *, returns: bool = False) -> asyncio.Future[_Act]:
         if self._closed:
             raise StoreUnavailable("the database was closed")
         for _, arguments in steps:
             _refuse_nul(arguments)
         loop = asyncio.get_running_loop()
-        act = _Act(steps, loop.create_future())
+        act = _Act(steps, loop.create_future(), returns=returns)
         self._waiting.append(act)
         if self._writing is None:
             self._writing = loop.create_task(self._write())
@@ -234,7 +272,10 @@ class SqliteEngine:
             execute("savepoint act")
         try:
             for index, (statement, arguments) in enumerate(act.steps):
-                act.changed = execute(statement.sqlite, arguments).rowcount
+                cursor = execute(statement.sqlite, arguments)
+                if act.returns:
+                    act.rows = cursor.fetchall()
+                act.changed = cursor.rowcount
                 if act.changed == 0 and statement.must_change:
                     raise StepRefused(index)
         except (sqlite3.OperationalError, sqlite3.InternalError):
@@ -253,6 +294,29 @@ class SqliteEngine:
         with contextlib.suppress(sqlite3.Error):
             if self._writer.in_transaction:
                 self._writer.execute("rollback")
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[bool]:
+    """Lock a file, which stays: one that is removed could be held by one process and made anew by another."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as e:
+        raise StoreUnavailable(f"cannot open the lock file `{path}`: {e.strerror}", advice=_CHECK_PATH) from e
+    try:
+        yield _try_lock(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, path: str) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        raise StoreUnavailable(f"cannot lock the file `{path}`: {e.strerror}", advice=_CHECK_PATH) from e
+    return True
 
 
 class _Committer:

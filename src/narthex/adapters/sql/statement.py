@@ -2,7 +2,8 @@
 
 Both databases are given numbered parameters and a tuple, so that one statement is bound one way: SQLite
 reads ``?1``, PostgreSQL ``$1``. What differs between their dialects stays out of the text: instants are
-integers, a flag is never compared with a number, and upserts use the clause they share.
+integers, a flag is never compared with a number, and upserts use the clause they share. One clause SQLite is not shown:
+it has a single writer, and no word for passing over rows that another is about to change.
 
 This is the one door that SQL passes. A statement over tenants' rows is a `TenantStatement`, and its
 constructor refuses a text that does not hold every table it reads to one application. The few statements
@@ -18,6 +19,7 @@ from typing import TypeAlias
 
 Arguments: TypeAlias = tuple[object, ...]
 
+_ROW_LOCK = " for update skip locked"
 _NAME = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _CHANGED_TABLE = re.compile(r"\s*(?:insert\s+into|update|delete\s+from)\s+([a-z_]+)")
 _INSERT = re.compile(r"\s*insert\s+into\s+[a-z_]+\s*\(\s*app_id\s*,[^)]*\)\s*(?:values\s*\(|select)\s*:app_id\b")
@@ -47,7 +49,7 @@ class Statement:
         self.table: str | None = changed.group(1) if changed else None
         # What it does to one row cannot depend on what another such statement does to the table.
         self.only_adds = text.startswith("insert") and text.endswith("on conflict do nothing")
-        self.sqlite = self._numbered(text, "?")
+        self.sqlite = self._numbered(text.replace(_ROW_LOCK, ""), "?")
         self.postgres = self._numbered(text, "$")
         self._pick = _picker(self.names)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import date, datetime
 from typing import Final
 
 from narthex.adapters.sql import (
@@ -16,20 +17,38 @@ from narthex.adapters.sql import (
     authenticator,
     configuration,
     credential,
+    daily_report,
+    delivery,
+    dispatched_mail,
     event,
     fact,
+    job_run,
     metadata,
     related_rp_id,
+    request_count,
     seen_origin,
     spent_nonce,
     token_key,
+    webhook,
 )
 from narthex.adapters.sql.encoding import settings_from_json, to_us
 from narthex.adapters.sql.engine import Engine, ParentMissing, Row, Step, StepRefused
 from narthex.adapters.sql.plan import Plan, Plans
-from narthex.adapters.sql.statement import Arguments, Statement, TenantStatement
+from narthex.adapters.sql.span import MILLISECOND, PORTION, Span, first_id
+from narthex.adapters.sql.statement import Arguments, RootStatement, Statement, TenantStatement
 from narthex.ports.changes import ApplicationGone, Change
-from narthex.ports.records import Application, AttestationEvidence, Credential, KeptMetadata
+from narthex.ports.records import (
+    Application,
+    AttestationEvidence,
+    Credential,
+    DailyReport,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventFilter,
+    JobRun,
+    KeptMetadata,
+)
 from narthex.ports.store import MOST_CREDENTIALS
 
 CHANGES: Final[Plans] = {
@@ -44,6 +63,10 @@ CHANGES: Final[Plans] = {
     **seen_origin.CHANGES,
     **related_rp_id.CHANGES,
     **application.CHANGES,
+    **webhook.CHANGES,
+    **delivery.CHANGES,
+    **dispatched_mail.CHANGES,
+    **daily_report.CHANGES,
 }
 """What each change of the port comes to."""
 
@@ -105,6 +128,94 @@ class SqlTenantStore:
         rows = await self._fetch(alias.find_owners(len(macs)), **macs)
         return sorted(row[0] for row in rows)
 
+    async def list_events(
+        self, *, which: EventFilter, before: bytes | None, most: int, skip: int = 0
+    ) -> Sequence[Event]:
+        found: list[Row] = []
+        remaining: Span | None = event.span_of(which).before(before)
+        while remaining is not None and len(found) < most:
+            span, remaining = remaining, None
+            if skip or event.is_selective(which):
+                span, remaining = await self._cut(event.CUT_NEWEST, span, newest_first=True)
+            if skip and (passed := await self._count_events(which, span)) <= skip:
+                skip -= passed
+                continue
+            found += await self._fetch_events(event.list_newest, which, span, most=most - len(found), skip=skip)
+            skip = 0
+        return [event.from_row(row) for row in found]
+
+    async def list_events_after(self, *, which: EventFilter, after: bytes, most: int) -> Sequence[Event]:
+        found: list[Row] = []
+        remaining: Span | None = event.span_of(which).after(after)
+        while remaining is not None and len(found) < most:
+            span, remaining = remaining, None
+            if event.is_selective(which):
+                span, remaining = await self._cut(event.CUT_OLDEST, span, newest_first=False)
+            found += await self._fetch_events(event.list_oldest, which, span, most=most - len(found))
+        return [event.from_row(row) for row in found]
+
+    async def count_events(self, *, which: EventFilter) -> int:
+        counted = 0
+        remaining: Span | None = event.span_of(which)
+        while remaining is not None:
+            span, remaining = await self._cut(event.CUT_NEWEST, remaining, newest_first=True)
+            counted += await self._count_events(which, span)
+        return counted
+
+    async def _count_events(self, which: EventFilter, span: Span) -> int:
+        counted: int = (await self._fetch_events(event.count, which, span))[0][0]
+        return counted
+
+    async def _fetch_events(
+        self, statement: Callable[[int], TenantStatement], which: EventFilter, span: Span, **values: object
+    ) -> Sequence[Row]:
+        chosen = statement(len(which.event_types or ()))
+        return await self._fetch(chosen, low=span.low, high=span.high, **event.values_of(which), **values)
+
+    async def _cut(
+        self, statement: TenantStatement, span: Span, *, newest_first: bool, **values: object
+    ) -> tuple[Span, Span | None]:
+        """A portion of a long stretch of ids, and what remains of it, if anything does."""
+        await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+        skip = PORTION - 1 if newest_first else PORTION
+        rows = await self._fetch(statement, low=span.low, high=span.high, skip=skip, **values)
+        return span.cut(rows[0][0], newest_first=newest_first) if rows else (span, None)
+
+    async def list_deliveries(
+        self, webhook_id: bytes, *, before: bytes | None, most: int, state: DeliveryState | None = None
+    ) -> Sequence[Delivery]:
+        span = Span().before(before)
+        if state is None:
+            values = {"target": webhook_id, "low": span.low, "high": span.high, "most": most}
+            return [delivery.from_row(row) for row in await self._fetch(delivery.LIST, **values)]
+        return [delivery.from_row(row) for row in await self._deliveries_in_state(webhook_id, span, most, state)]
+
+    async def _deliveries_in_state(
+        self, webhook_id: bytes, whole: Span, most: int, state: DeliveryState
+    ) -> Sequence[Row]:
+        found: list[Row] = []
+        remaining: Span | None = whole
+        while remaining is not None and len(found) < most:
+            span, remaining = await self._cut(delivery.CUT, remaining, newest_first=True, target=webhook_id)
+            found += await self._fetch(
+                delivery.LIST_IN_STATE,
+                target=webhook_id,
+                low=span.low,
+                high=span.high,
+                state=state.value,
+                most=most - len(found),
+            )
+        return found
+
+    async def count_mails(self, *, since: datetime) -> int:
+        counted: int = (await self._fetch(dispatched_mail.COUNT, since=to_us(since)))[0][0]
+        return counted
+
+    async def list_reports(self, *, since: date | None, until: date | None) -> Sequence[DailyReport]:
+        first, last = since or date.min, until or date.max
+        rows = await self._fetch(daily_report.LIST, since=daily_report.to_days(first), until=daily_report.to_days(last))
+        return [daily_report.from_row(row) for row in rows]
+
     async def is_spent(self, nonce: bytes) -> bool:
         return bool(await self._fetch(spent_nonce.FIND, nonce=nonce))
 
@@ -162,6 +273,60 @@ class SqlRootStore:
             # SQLite answers reads without a pause; between portions others have their turn.
             await asyncio.sleep(0)
         return purged
+
+    async def purge_mails(self, *, sent_before: datetime) -> int:
+        return await self._purge_each(dispatched_mail.LIST_AGED, dispatched_mail.PURGE, sent_before=to_us(sent_before))
+
+    async def purge_deliveries(self, *, settled_before: datetime) -> int:
+        return await self._purge_each(
+            delivery.LIST_AGED,
+            delivery.PURGE,
+            made_before=first_id(settled_before + MILLISECOND),
+            settled_before=to_us(settled_before),
+        )
+
+    async def _purge_each(self, find: RootStatement, purge: TenantStatement, **bounds: object) -> int:
+        """Purge one application after the other, of those for which `find` says that there is something."""
+        purged, after = 0, ""
+        while applications := await self._engine.fetch(
+            find, find.bind(after=after, most=_APPLICATIONS_PORTION, **bounds)
+        ):
+            for app_id, has_aged in applications:
+                if has_aged:
+                    purged += await self._purge(purge, purge.bind(app_id, most=_PURGE_PORTION, **bounds))
+            after = applications[-1][0]
+            await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+        return purged
+
+    async def claim_deliveries(
+        self, *, now: datetime, busy_until: datetime, most: int
+    ) -> Sequence[tuple[str, Delivery]]:
+        bound = delivery.CLAIM.bind(now=to_us(now), busy_until=to_us(busy_until), most=most)
+        rows = await self._engine.execute_returning(delivery.CLAIM, bound)
+        claimed = [(row[0], delivery.from_row(row[1:])) for row in rows]
+        return sorted(claimed, key=lambda one: (one[1].delivery_id, one[0]))
+
+    async def list_job_runs(self) -> Sequence[JobRun]:
+        return [job_run.from_row(row) for row in await self._engine.fetch(job_run.LIST, ())]
+
+    async def keep_job_run(self, run: JobRun) -> None:
+        await self._engine.execute(*job_run.keep(run))
+
+    async def count_requests(self, names: Sequence[tuple[str, int, int]]) -> Sequence[int]:
+        counts: dict[tuple[str, int], int] = {}
+        added = request_count.added(names)
+        for start in range(0, len(added), request_count.COUNTED_AT_ONCE):
+            step = request_count.count(added[start : start + request_count.COUNTED_AT_ONCE])
+            for name, window_start_s, count in await self._engine.execute_returning(*step):
+                counts[name, window_start_s] = count
+        return [counts[name, window_start_s] for name, window_start_s, _ in names]
+
+    async def purge_request_counts(self, *, expired_before_s: int) -> int:
+        bound = request_count.PURGE.bind(expired_before_s=expired_before_s, most=_PURGE_PORTION)
+        return await self._purge(request_count.PURGE, bound)
+
+    def hold(self, name: str) -> AbstractAsyncContextManager[bool]:
+        return self._engine.hold(name)
 
     async def _oldest_events(self, after: str) -> Sequence[Row]:
         bound = event.LIST_OLDEST.bind(after=after, most=_APPLICATIONS_PORTION)
