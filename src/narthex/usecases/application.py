@@ -180,25 +180,41 @@ async def decide(
     for _ in range(_TRIES):
         application = await get_application(call, app_id)
         changes = await decision(application)
-        settings = checked_settings(msgspec.structs.replace(application.settings, **changes))
-        changed = [name for name in changes if getattr(settings, name) != getattr(application.settings, name)]
+        decided = msgspec.structs.replace(application, settings=changed_settings(application.settings, changes))
+        changed = names_changed(application.settings, decided.settings)
         if not changed:
-            return settings
+            return application.settings
         message = f"settings changed: {', '.join(changed)}"
         with contextlib.suppress(SettingsChanged):
-            revision = SettingsRevision(application.settings_version + 1, call.now, by, settings)
-            # The log is the one that there is from now on: to switch it on is its first line, to switch it off none.
-            decided = msgspec.structs.replace(application, settings=settings)
             await call.root.tenant(app_id).commit(
-                ExpectSettings(application.settings_version),
-                SetSettings(settings=settings),
-                KeepRevision(revision),
+                *replacing(application, decided.settings, now=call.now, by=by),
                 *also,
+                # The log is the one that there is from now on: to switch it on is its first line.
                 *operator_log(call, decided, EventType.ApiManagementSettingsChanged, message, by=by),
             )
             call.directory.forget(app_id)
-            return settings
+            return decided.settings
     raise SettingsChanged(f"the settings of {quoted(app_id)} are being changed by others at the same time")
+
+
+def changed_settings(settings: ApplicationSettings, changes: Mapping[str, Any]) -> ApplicationSettings:
+    """Settings with some of their members decided anew.
+
+    Raises:
+        what `checked_settings` raises.
+    """
+    return checked_settings(msgspec.structs.replace(settings, **changes))
+
+
+def names_changed(before: ApplicationSettings, after: ApplicationSettings) -> list[str]:
+    """The members that differ, in the order in which they stand."""
+    return [name for name in before.__struct_fields__ if getattr(before, name) != getattr(after, name)]
+
+
+def replacing(application: Application, settings: ApplicationSettings, *, now: datetime, by: str) -> list[Change]:
+    """The changes that make settings those of an application, unless somebody else was faster, and keep the history."""
+    revision = SettingsRevision(application.settings_version + 1, now, by, settings)
+    return [ExpectSettings(application.settings_version), SetSettings(settings=settings), KeepRevision(revision)]
 
 
 def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:

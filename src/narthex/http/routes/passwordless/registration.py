@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -13,6 +12,7 @@ from narthex.http.authenticate import Access
 from narthex.http.body import Rule, at_most_bytes, at_most_characters, needed, required
 from narthex.http.routes.passwordless.shapes import (
     CEREMONY_TIMEOUT_MS,
+    INSTANT,
     BeginAnswer,
     Origin,
     Request,
@@ -21,6 +21,7 @@ from narthex.http.routes.passwordless.shapes import (
     UserId,
     bytes_of,
     given,
+    instant_of,
     known_attachment,
     options_credential,
     public_key_type,
@@ -68,17 +69,8 @@ def _broken_hints(value: list[str | None] | None) -> str | None:
     return None
 
 
-def _broken_instant(value: str | None) -> str | None:
-    try:
-        _instant(value)
-    except (ValueError, OverflowError):
-        return "The {} field is not an ISO 8601 date and time."
-    return None
-
-
 _ALIASES = Rule(_broken_aliases, {"items": {"type": "string", "minLength": 1, "maxLength": LONGEST_ALIAS}})
 _HINTS = Rule(_broken_hints, {"items": {"type": "string"}, "maxItems": _MOST_HINTS})
-_INSTANT = Rule(_broken_instant, {"format": "date-time"})
 
 
 def _broken_extensions(value: ExtensionsBody | None) -> str | None:
@@ -145,7 +137,7 @@ class RegisterTokenBody(Request):
         "username": (required,),
         "aliases": (_ALIASES,),
         "hints": (_HINTS,),
-        "expires_at": (_INSTANT,),
+        "expires_at": (INSTANT,),
         "extensions": (Rule(_broken_extensions),),
     }
 
@@ -228,7 +220,7 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
         aliases=_texts(body.aliases),
         alias_hashing=body.alias_hashing is not False,
         hints=[hint.lower() for hint in _texts(body.hints)],
-        expires_at=_instant(body.expires_at),
+        expires_at=instant_of(body.expires_at),
         conditional=body.conditional_create is True,
         extensions=_requested(body.extensions),
     )
@@ -357,11 +349,3 @@ def _word(results: dict[str, Any] | None, extension: str, member: str) -> bool |
     said = (results or {}).get(extension)
     word = said.get(member) if isinstance(said, dict) else None
     return word if isinstance(word, bool) else None
-
-
-def _instant(text: str | None) -> datetime | None:
-    """An ISO 8601 instant; without a zone it is UTC."""
-    if not text:
-        return None
-    instant = datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

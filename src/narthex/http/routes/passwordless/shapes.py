@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from narthex.base.errors import Malformed
 from narthex.base.values import from_base64url, to_base64url
-from narthex.http.body import Body, folded
+from narthex.http.body import Body, Rule, folded
 from narthex.http.problems import ValidationFailed
 
 CEREMONY_TIMEOUT_MS = 60_000
@@ -29,6 +29,30 @@ RpId = Annotated[str | None, told("The domain, as `window.location.hostname` giv
 AcceptLockOut = Annotated[
     bool | None, told("Decide it also where it leaves users without a passkey that signs them in.")
 ]
+
+
+def instant_of(text: str | None) -> datetime | None:
+    """An ISO 8601 instant; without a zone it is UTC.
+
+    Raises:
+        ValueError, OverflowError: it is none; `INSTANT` refuses it before.
+    """
+    if not text:
+        return None
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _broken_instant(value: str | None) -> str | None:
+    try:
+        instant_of(value)
+    except (ValueError, OverflowError):
+        return "The {} field is not an ISO 8601 date and time."
+    return None
+
+
+INSTANT = Rule(_broken_instant, {"format": "date-time"})
+"""The text is an instant."""
 
 
 class Request(Body):
