@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from narthex.ports.changes import RejudgeCredential, TouchCredential
@@ -14,11 +14,16 @@ from narthex.ports.records import (
     AuthenticationConfiguration,
     Credential,
     CredentialExtensions,
+    DailyReport,
+    Delivery,
+    DeliveryKind,
+    DispatchedMail,
     Event,
     EventType,
     KeyKind,
     Severity,
     TokenKey,
+    Webhook,
 )
 from narthex.webauthn.trust import TrustVerdict
 
@@ -151,3 +156,51 @@ def make_token_key(key_id: int = 1, **but: Any) -> TokenKey:
 def make_configuration(purpose: str = "sign-in", **but: Any) -> AuthenticationConfiguration:
     values: dict[str, Any] = {"purpose": purpose, "hints": ("client-device",), "last_used_at": NOW}
     return AuthenticationConfiguration(**values | but)
+
+
+def make_webhook(name: str = "webhook", **but: Any) -> Webhook:
+    values: dict[str, Any] = {
+        "webhook_id": raw(name, 16),
+        "url": "https://backend.example/events",
+        "event_types": ("ApiUser*", "AdminApiKeyCreated"),
+        "wrapped_secret": raw(f"secret {name}", 60),
+        "created_at": NOW,
+    }
+    return Webhook(**values | but)
+
+
+def timed_id(name: str, at: datetime) -> bytes:
+    """An id that begins with an instant, and is always the same for a name and an instant."""
+    return int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1)).to_bytes(6, "big") + raw(name, 10)
+
+
+def make_delivery(name: str = "delivery", **but: Any) -> Delivery:
+    created_at = but.get("created_at", NOW)
+    values: dict[str, Any] = {
+        "delivery_id": timed_id(name, created_at),
+        "kind": DeliveryKind.WEBHOOK,
+        "target": raw("webhook", 16),
+        "content": f'{{"type":"{name}"}}'.encode(),
+        "subject": "ApiUserSignInCompleted",
+        "created_at": created_at,
+        "next_try_at": created_at,
+    }
+    return Delivery(**values | but)
+
+
+def make_mail(name: str = "mail", **but: Any) -> DispatchedMail:
+    values: dict[str, Any] = {
+        "mail_id": raw(name, 16),
+        "created_at": NOW,
+        "user_id": "user",
+        "recipient": "anna@example.org",
+        "url_template": "https://example.org/in?token=$TOKEN",
+    }
+    return DispatchedMail(**values | but)
+
+
+def make_report(day: date = NOW.date(), **but: Any) -> DailyReport:
+    values: dict[str, Any] = {
+        "day": day, "users": 7, "credentials": 9, "daily_active_users": 3, "weekly_active_users": 5,
+    }  # fmt: skip
+    return DailyReport(**values | but)
