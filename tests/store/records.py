@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from narthex.ports.changes import RejudgeCredential, TouchCredential
@@ -199,8 +199,8 @@ def make_mail(name: str = "mail", **but: Any) -> DispatchedMail:
     return DispatchedMail(**values | but)
 
 
-def make_report(day: date = NOW.date(), **but: Any) -> DailyReport:
+def make_report(**but: Any) -> DailyReport:
     values: dict[str, Any] = {
-        "day": day, "users": 7, "credentials": 9, "daily_active_users": 3, "weekly_active_users": 5,
+        "day": NOW.date(), "users": 7, "credentials": 9, "daily_active_users": 3, "weekly_active_users": 5,
     }  # fmt: skip
     return DailyReport(**values | but)
