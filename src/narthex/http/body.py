@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from narthex.http.problems import BodyMalformed, ValidationFailed
 
@@ -29,6 +30,7 @@ MOST_QUERY_MEMBERS = 100
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NO_VALUES = (type(None), UnsetType)
 _INT64 = range(-(2**63), 2**63)
 
 _PATH = re.compile(r" - at `\$\.?([^`]+)`\Z")
@@ -200,7 +202,7 @@ def _less_none(annotation: Any) -> Any:
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        members = [each for each in typing.get_args(annotation) if each is not type(None)]
+        members = [each for each in typing.get_args(annotation) if each not in _NO_VALUES]
         return members[0] if len(members) == 1 else annotation
     return annotation
 
@@ -209,6 +211,8 @@ def _broken_rules(body: Body) -> dict[str, list[str]]:
     errors: dict[str, list[str]] = {}
     for name, rules in body.rules.items():
         value = getattr(body, name)
+        if value is UNSET:
+            continue
         sentences = [text.format(body.spelled(name)) for rule in rules if (text := rule.broken(value))]
         if sentences:
             errors[camel(name)] = sentences[:1]
