@@ -29,6 +29,7 @@ from narthex.ports.mail import Mail, MailUnavailable, Message
 from narthex.usecases.mail_template import (
     MAX_LINK_CHARACTERS,
     MailAddressInvalid,
+    MailRefused,
     check_body,
     check_header,
     check_sender_name,
@@ -57,13 +58,6 @@ class MailSettingRefused(Malformed):
         "say `smtp://user:password@host:587`, `smtps://user:password@host:465`, `file:///directory`, `console` or "
         "`off`; write `%40` for `@`, `%3A` for `:`, `%2F` for `/` and `%23` for `#` in a password"
     )
-
-
-class MailRefused(MailUnavailable):
-    """The mail server will never take this mail, so trying again is of no use."""
-
-    code = "mail-refused"
-    advice = "check the recipient's address; the words of the mail server say more"
 
 
 def open_mail(setting: str | None, sender: str) -> Mail | None:

@@ -146,7 +146,7 @@ _WORDS: Final = {
     ),
     ("recovery", "de"): _Words(
         subject="Anmeldung bei $HOST mit einem Link aus einer E-Mail",
-        title="Anmeldung mit einem Link aus einer E-Mail",
+        title="Anmeldung mit einem Link aus Ihrem Postfach",
         lead="Jemand hat sich bei Ihrem Konto auf $HOST mit einem Link angemeldet, der an Sie gesendet wurde.",
         facts=(("Angemeldet", "$TIME"), ("Gerät", "$DEVICE")),
         advice=(
