@@ -135,6 +135,7 @@ async def authenticate_key(
             country=client.country(peer, headers, env.trusted_proxies),
             trace_id=trace_id,
             address=address,
+            address_group=client.rate_limit_group(address),
         ),
         metadata=env.catalog.current,
         facilities=env.facilities,

@@ -30,6 +30,8 @@ class Caller:
     trace_id: str = ""
     address: str = ""
     """Where the request came from, as far as trusted proxies tell."""
+    address_group: str = ""
+    """The neighbourhood that shares limits: the address, or its /64 where it is IPv6."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,30 @@ from narthex.base.errors import RateLimited
 from narthex.ports.limits import Limit
 from narthex.usecases.call import Call
 
-CEREMONIES_OF_USER: Final = Limit("ceremonies-of-user", most=60, window_s=60)
+CEREMONIES_FROM_ADDRESS: Final = Limit("ceremonies-of-user-from-address", most=60, window_s=60)
+"""Of one user, from one neighbourhood: nobody alone can use up what all addresses together may ask of a user."""
+CEREMONIES_OF_USER: Final = Limit("ceremonies-of-user", most=600, window_s=60)
 CALLS_OF_PAGES: Final = Limit("calls-of-pages", most=60_000, window_s=60)
 """Of all pages of an application together."""
 MAGIC_LINKS_OF_APPLICATION: Final = Limit("magic-links-of-application", most=10, window_s=300)
 """Ten in five minutes, as the compatible API has it (its section 9.9)."""
 MAGIC_LINKS_OF_USER: Final = Limit("magic-links-of-user", most=5, window_s=900)
+
+
+async def count_ceremony(call: Call, user: str) -> None:
+    """Count a step of a ceremony of a user.
+
+    Args:
+        user: whom it is about, resolved; or what names nobody, which must not be told apart.
+
+    Raises:
+        RateLimited: there were too many.
+    """
+    if call.facilities.limiter is None:
+        return
+    app_id = call.application.app_id
+    await _count(call, CEREMONIES_FROM_ADDRESS, f"{app_id}:{call.caller.address_group}:{user}", "for this user")
+    await count_for_user(call, CEREMONIES_OF_USER, user)
 
 
 async def count_for_user(call: Call, limit: Limit, user_id: str) -> None:

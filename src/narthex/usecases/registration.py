@@ -35,6 +35,7 @@ from narthex.usecases.ceremony import (
     require_origin,
 )
 from narthex.usecases.event import log
+from narthex.usecases.limit import count_ceremony
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method
@@ -219,7 +220,7 @@ async def begin_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent, OriginRequired, OriginNotAllowed,
-        RpIdRequired, RpIdRefused, MissingUserId, TooManyCredentials, PasskeyLimitReached, InvalidArgument, and what
+        RpIdRequired, RpIdRefused, MissingUserId, RateLimited, TooManyCredentials, PasskeyLimitReached, InvalidArgument, and what
         `_attestation` refuses, for the operator may have decided anew since the token was given.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
@@ -231,6 +232,7 @@ async def begin_registration(
     relying_party = expected_rp_id(call, rp_id)
     if not leave.user_id:
         raise MissingUserId("the register token names no user")
+    await count_ceremony(call, leave.user_id)
     kept = await call.store.list_credentials(leave.user_id)
     _refuse_too_many_credentials(call, len(kept))
     options = CreationOptions(

@@ -40,6 +40,7 @@ from narthex.usecases.ceremony import (
 )
 from narthex.usecases.decoy import decoy, decoy_seed
 from narthex.usecases.event import log
+from narthex.usecases.limit import count_ceremony
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
@@ -107,12 +108,15 @@ async def begin_sign_in(
             client of the public API sends may end up here: it would lower what the application asks.
 
     Raises:
-        OriginRequired, OriginNotAllowed, RpIdRequired, RpIdRefused.
+        OriginRequired, OriginNotAllowed, RpIdRequired, RpIdRefused, RateLimited.
     """
     expected_origin(call, origin)
     asked_rp_id = expected_rp_id(call, rp_id)
     configuration = _configuration(call, purpose)
     asked = await _asked_user(call, user_id, alias)
+    if asked or alias:
+        # An alias that names nobody is counted too: else its never being refused would tell that it names nobody.
+        await count_ceremony(call, asked or f"alias {alias_mac(call, alias or '').hex()}")
     relying_party, allowed = await _allowed_credentials(call, asked, asked_rp_id)
     anybody = not (user_id or alias)
     seed = None
@@ -158,13 +162,15 @@ async def finish_sign_in(
 
     Raises:
         OriginRequired, OriginNotAllowed, RpIdRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
-        UnknownCredential, SignInRefused, NonceSpent, or the refusal of the first rule of the authenticator policy
+        UnknownCredential, RateLimited, SignInRefused, NonceSpent, or the refusal of the first rule of the authenticator policy
         that objects and is enforced.
     """
     require_origin(origin)
     ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
     refuse_expired(ceremony.expires_at, now=call.now)
     credential = await _find_credential(call, ceremony, response.raw_id)
+    if credential is not None:
+        await count_ceremony(call, credential.user_id)
     try:
         page = expected_origin(call, origin)
         # Asked again, as the origin is: a session may have begun under lists that are decided anew since.

@@ -14,7 +14,7 @@ application (`NARTHEX_CONFORMANCE_APPLICATION`), and no part of the OpenAPI docu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -91,7 +91,7 @@ class ProfileEndpoint(Endpoint):
             now=now,
             caller=Caller(device=client.device(headers), trace_id=trace),
             metadata=env.catalog.current,
-            facilities=env.facilities,
+            facilities=replace(env.facilities, limiter=None),
             origin=self._origin,
             rp_id=self._rp_id,
             session=_cookie(headers),
