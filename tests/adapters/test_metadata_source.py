@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from narthex.adapters import metadata_source
+from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.fido_root import FIDO_SIGNER, FIDO_URL, fido_roots
 from narthex.adapters.metadata_source import MAX_REDIRECTS, FileSource, UrlSource
+from narthex.ports.egress import Egress
 from narthex.ports.metadata import FetchedMetadata, MetadataUnavailable
 from narthex.webauthn.metadata_blob import revocation_urls
 from tests.support.metadata import MetadataMaker
@@ -30,6 +33,7 @@ class Site:
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+        self.egress: Egress = GuardedEgress([ip_network("127.0.0.0/8")])
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,7 +49,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def fetch(self, path: str = "/", *, timeout_s: float = 10) -> FetchedMetadata:
-        return asyncio.run(UrlSource(self.url + path, timeout_s=timeout_s).fetch())
+        return asyncio.run(UrlSource(self.url + path, timeout_s, self.egress).fetch())
 
     def refusal(self, path: str = "/", *, timeout_s: float = 10) -> MetadataUnavailable:
         with pytest.raises(MetadataUnavailable) as caught:
@@ -235,19 +239,48 @@ def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_certificate_cannot_send_us_to_this_network(host: str) -> None:
     """Its addresses are read before anything is verified."""
     fido = MetadataMaker(crl_urls=(f"http://{host}/crl",))
-    url = metadata_source._parse_url("https://example.org/")
-
-    async def crls() -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-        import httpx
-
-        async with httpx.AsyncClient() as client:
-            deadline = asyncio.get_running_loop().time() + 5
-            return await metadata_source._get_crls(client, fido.blob(), deadline=deadline, named=url)
-
-    fetched, problems = asyncio.run(crls())
+    fetched, problems = crls_of(UrlSource("https://example.org/").egress, fido.blob())
     assert ((), 1) == (fetched, len(problems))
-    assert "an address of this network" in problems[0]
+    assert "a network that is not public" in problems[0]
     assert revocation_urls(fido.blob()) == (f"http://{host}/crl",)
+
+
+def test_a_certificate_cannot_send_us_to_this_network_by_a_name() -> None:
+    """The address says nothing; the name server does."""
+
+    async def resolve(name: str, port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    fido = MetadataMaker(crl_urls=("http://crl.example.org/crl",))
+    fetched, problems = crls_of(GuardedEgress(require_tls=False, resolve=resolve), fido.blob())
+    assert ((), 1) == (fetched, len(problems))
+    assert "`crl.example.org` leads to a network that is not public" in problems[0]
+
+
+def test_metadata_of_this_machine_does_not_open_it_to_certificates(site: Site) -> None:
+    """What the operator named is the BLOB; its certificates are still a stranger's."""
+    fido = MetadataMaker(crl_urls=(f"{site.url}/crl",))
+    site.answers |= {"/": body(fido.blob()), "/crl": body(b"one")}
+    fetched = asyncio.run(UrlSource(f"{site.url}/").fetch())
+    assert ((), 1) == (fetched.crls, len(fetched.problems))
+    assert ["/"] == site.asked
+    assert "a network that is not public" in fetched.problems[0]
+
+
+@pytest.mark.parametrize("location", ["http://169.254.169.254/latest/", "/elsewhere"])
+def test_a_list_that_is_elsewhere_is_not_followed(site: Site, location: str) -> None:
+    fido = MetadataMaker(crl_urls=(f"{site.url}/crl",))
+    site.answers |= {"/": body(fido.blob()), "/crl": status(302, Location=location)}
+    assert "answers with status 302" in site.fetch().problems[0]
+    assert ["/", "/crl"] == site.asked
+
+
+def crls_of(egress: Egress, blob: bytes) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+    async def crls() -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        deadline = asyncio.get_running_loop().time() + 5
+        return await metadata_source._get_crls(egress, blob, deadline=deadline)
+
+    return asyncio.run(crls())
 
 
 # --- a file ---------------------------------------------------------------------------------------------------------

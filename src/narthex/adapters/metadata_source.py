@@ -2,7 +2,7 @@
 
 Neither is trusted: what is fetched is verified by `verify_metadata`. What is guarded here is the server itself:
 nothing without TLS (but on this machine), no more bytes, redirects and seconds than agreed, and no request to a
-private address because an unverified certificate said so.
+private address because an unverified certificate said so: what certificates name is asked through the guarded way out.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from narthex import __version__
+from narthex.adapters.egress import GuardedEgress
 from narthex.base.errors import Refusal
+from narthex.ports.egress import AddressNotAllowed, AddressUnreachable, Egress
 from narthex.ports.metadata import FetchedMetadata, MetadataUnavailable
 from narthex.webauthn.errors import quoted
 from narthex.webauthn.metadata_blob import MAX_BLOB_BYTES, revocation_urls
@@ -38,6 +40,11 @@ _FETCH_BY_HAND = "without a way to the internet, fetch the file elsewhere and gi
 _ANOTHER_ADDRESS = "check the address in a browser: it should answer with one long line of text"
 
 
+def _public_egress() -> Egress:
+    """Revocation lists are signed, and authorities publish them over plain http (RFC 5280 section 8)."""
+    return GuardedEgress(require_tls=False)
+
+
 @dataclass(frozen=True, slots=True)
 class UrlSource:
     """Fetches the BLOB from an address, and then what its certificates' issuers revoked.
@@ -45,10 +52,12 @@ class UrlSource:
     Args:
         url: https, or http on this machine.
         timeout_s: for everything together.
+        egress: the way to the revocation lists, whose addresses come from a certificate that nobody has verified yet.
     """
 
     url: str
     timeout_s: float = TIMEOUT_S
+    egress: Egress = field(default_factory=_public_egress)
 
     async def fetch(self) -> FetchedMetadata:
         # Imported here: a server that never fetches does not pay for the library.
@@ -60,8 +69,8 @@ class UrlSource:
         async with httpx.AsyncClient(
             trust_env=not _is_local(named), timeout=self.timeout_s, headers=_HEADERS
         ) as client:
-            blob = await _get(client, self.url, deadline=deadline, most_bytes=MAX_BLOB_BYTES, secure=True, named=named)
-            crls, problems = await _get_crls(client, blob, deadline=deadline, named=named)
+            blob = await _get(client, self.url, deadline=deadline, named=named)
+        crls, problems = await _get_crls(self.egress, blob, deadline=deadline)
         return FetchedMetadata(blob, crls, problems)
 
 
@@ -99,22 +108,15 @@ _FILE_PROBLEMS = {
 }
 
 
-async def _get_crls(
-    client: httpx.AsyncClient, blob: bytes, *, deadline: float, named: httpx.URL
-) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+async def _get_crls(egress: Egress, blob: bytes, *, deadline: float) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
     """What could be fetched, and what went wrong with the rest."""
     try:
         urls = revocation_urls(blob)
     except Refusal as e:
         return (), (f"nobody can be asked what was revoked: {e.message}",)
-    soon = min(deadline, asyncio.get_running_loop().time() + CRL_TIMEOUT_S)
+    left_s = min(deadline - asyncio.get_running_loop().time(), CRL_TIMEOUT_S)
     answers = await asyncio.gather(
-        *(
-            _get(
-                client, url, deadline=soon, most_bytes=MAX_CRL_BYTES, secure=False, named=named, what="revocation list"
-            )
-            for url in urls
-        ),
+        *(_get_crl(egress, url, timeout_s=left_s) for url in urls),
         return_exceptions=True,
     )
     for answer in answers:
@@ -124,33 +126,34 @@ async def _get_crls(
     return crls, tuple(answer.message for answer in answers if isinstance(answer, MetadataUnavailable))
 
 
-async def _get(
-    client: httpx.AsyncClient,
-    address: str,
-    *,
-    deadline: float,
-    most_bytes: int,
-    secure: bool,
-    named: httpx.URL,
-    what: str = "metadata",
-) -> bytes:
-    """Fetch, following redirects.
+async def _get_crl(egress: Egress, url: str, *, timeout_s: float) -> bytes:
+    subject = f"revocation list at {quoted(url)}"
+    try:
+        reply = await egress.get(url, timeout_s=timeout_s, most_bytes=MAX_CRL_BYTES)
+    except (AddressNotAllowed, AddressUnreachable) as e:
+        raise MetadataUnavailable(f"{subject} cannot be fetched: {e.message}", advice=_CHECK_NETWORK) from e
+    if reply.status != 200:
+        raise MetadataUnavailable(f"{subject} answers with status {reply.status}", advice=_ANOTHER_ADDRESS)
+    return reply.body
+
+
+async def _get(client: httpx.AsyncClient, address: str, *, deadline: float, named: httpx.URL) -> bytes:
+    """Fetch the BLOB, following redirects.
 
     Args:
-        secure: TLS only, but on this machine.
         named: the address that the operator named: if it is of this machine or network, so may be others.
     Raises:
         MetadataUnavailable.
     """
     import httpx
 
-    subject = f"{what} at {quoted(address)}"
+    subject = f"metadata at {quoted(address)}"
     try:
         async with asyncio.timeout_at(deadline):
             url = _parse_url(address)
             for _ in range(MAX_REDIRECTS + 1):
-                _check_url(url, subject, secure=secure, named=named)
-                answer = await _get_once(client, url, subject, most_bytes=most_bytes)
+                _check_url(url, subject, named=named)
+                answer = await _get_once(client, url, subject)
                 if isinstance(answer, bytes):
                     return answer
                 url = answer
@@ -162,7 +165,7 @@ async def _get(
     raise MetadataUnavailable(f"{subject} redirects more than {MAX_REDIRECTS} times", advice=_ANOTHER_ADDRESS)
 
 
-async def _get_once(client: httpx.AsyncClient, url: httpx.URL, subject: str, *, most_bytes: int) -> bytes | httpx.URL:
+async def _get_once(client: httpx.AsyncClient, url: httpx.URL, subject: str) -> bytes | httpx.URL:
     async with client.stream("GET", url, follow_redirects=False) as response:
         if response.status_code in _REDIRECTS and "location" in response.headers:
             return url.join(response.headers["location"])
@@ -173,8 +176,8 @@ async def _get_once(client: httpx.AsyncClient, url: httpx.URL, subject: str, *, 
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > most_bytes:
-                raise MetadataUnavailable(f"{subject} is larger than {most_bytes} bytes", advice=_ANOTHER_ADDRESS)
+            if len(body) > MAX_BLOB_BYTES:
+                raise MetadataUnavailable(f"{subject} is larger than {MAX_BLOB_BYTES} bytes", advice=_ANOTHER_ADDRESS)
         return bytes(body)
 
 
@@ -189,8 +192,8 @@ def _parse_url(address: str) -> httpx.URL:
         ) from e
 
 
-def _check_url(url: httpx.URL, subject: str, *, secure: bool, named: httpx.URL) -> None:
-    without_tls = not secure or (_is_local(url) and _is_local(named))
+def _check_url(url: httpx.URL, subject: str, *, named: httpx.URL) -> None:
+    without_tls = _is_local(url) and _is_local(named)
     if not url.host or url.scheme not in ({"https", "http"} if without_tls else {"https"}):
         raise MetadataUnavailable(
             f"{subject} leads to {quoted(url)}, which is not under TLS",
