@@ -30,16 +30,17 @@ CUT = TenantStatement("""
     order by delivery_id desc limit 1 offset :skip
 """)
 # Whoever takes a delivery moves the instant from which another may. On PostgreSQL, rows that a claim beside this one
-# is about to take are passed over; SQLite has one writer.
-CLAIM = RootStatement(
-    f"""
-    update delivery set next_try_at = :busy_until where (app_id, delivery_id) in (
+# is about to take are passed over; SQLite has one writer. Materialized, or a join might look for due ones once a row,
+# and take more than it was told to.
+CLAIM = RootStatement(f"""
+    with due as materialized (
         select app_id, delivery_id from delivery where next_try_at <= :now order by next_try_at limit :most
         for update skip locked
-    ) and next_try_at <= :now
+    )
+    update delivery set next_try_at = :busy_until
+    where (app_id, delivery_id) in (select app_id, delivery_id from due) and next_try_at <= :now
     returning app_id, {_COLUMNS}
-    """
-)
+""")
 # A delivery is settled after it was made, so those that were made too late need no look: its id tells.
 LIST_AGED = RootStatement("""
     select app_id, exists (
