@@ -220,8 +220,8 @@ async def begin_registration(
 
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent, OriginRequired, OriginNotAllowed,
-        RpIdRequired, RpIdRefused, MissingUserId, RateLimited, TooManyCredentials, PasskeyLimitReached, InvalidArgument, and what
-        `_attestation` refuses, for the operator may have decided anew since the token was given.
+        RpIdRequired, RpIdRefused, MissingUserId, RateLimited, TooManyCredentials, PasskeyLimitReached, InvalidArgument,
+        and what `_attestation` refuses, for the operator may have decided anew since the token was given.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
     refuse_expired(leave.expires_at, now=call.now)

@@ -162,8 +162,8 @@ async def finish_sign_in(
 
     Raises:
         OriginRequired, OriginNotAllowed, RpIdRefused, MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken,
-        UnknownCredential, RateLimited, SignInRefused, NonceSpent, or the refusal of the first rule of the authenticator policy
-        that objects and is enforced.
+        UnknownCredential, RateLimited, SignInRefused, NonceSpent, or the refusal of the first rule of the authenticator
+        policy that objects and is enforced.
     """
     require_origin(origin)
     ceremony = await open_token(call, session, TokenKind.SIGN_IN_SESSION, SignInSession)
