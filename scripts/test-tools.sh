@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make sure that what the tests drive from outside Python is here: Chromium, a PostgreSQL server, Node with the
-# browser tests' packages. What is missing is installed where we may (root or password-less sudo, on a machine with
-# apt-get); elsewhere one sentence says what to install.
+# Make sure that what the tests drive from outside Python is here: Chromium, a PostgreSQL server, a Redis server, Node
+# with the browser tests' packages. What is missing is installed where we may (root or password-less sudo, on a
+# machine with apt-get); elsewhere one sentence says what to install.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,6 +18,8 @@ has_postgresql() {
   return 1
 }
 
+has_redis() { has redis-server || has valkey-server; }
+
 has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' >/dev/null 2>&1; }
 
 lockfiles=$(find tests -name node_modules -prune -o -name package-lock.json -print)
@@ -25,6 +27,7 @@ lockfiles=$(find tests -name node_modules -prune -o -name package-lock.json -pri
 missing=
 has_chromium || missing="$missing chromium"
 has_postgresql || missing="$missing postgresql"
+has_redis || missing="$missing redis-server"
 if [ -n "$lockfiles" ] && ! has_node; then missing="$missing nodejs npm"; fi
 
 as_root() { if [ "$(id -u)" = 0 ]; then env "$@"; else sudo -n env "$@"; fi; }
@@ -43,6 +46,12 @@ install_postgresql() {
   [ "$installed" = yes ]
 }
 
+# Debian's redis-server runs one on the usual port from now on. The tests start their own and want the program only.
+install_redis() {
+  apt install --no-install-recommends redis-server
+  if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now redis-server; fi
+}
+
 if [ -n "$missing" ]; then
   if ! may_install; then
     say "The tests need programs that are not here; install these, or what your system calls them:$missing"
@@ -53,6 +62,7 @@ if [ -n "$missing" ]; then
   for package in $missing; do
     case $package in
       postgresql) install_postgresql ;;
+      redis-server) install_redis ;;
       *) apt install --no-install-recommends "$package" ;;
     esac
   done
