@@ -22,27 +22,37 @@ from narthex.ports.changes import (
     AddApiKey,
     AddApplication,
     AddCredential,
+    AddDelivery,
     AddEvent,
     AddTokenKey,
+    AddWebhook,
     AliasTaken,
     AnswerForRpId,
     ApplicationExists,
     ApplicationGone,
     Change,
+    ClaimMail,
     CredentialChanged,
     CredentialExists,
     DelistAuthenticators,
     ExpectSettings,
     ForgetOrigins,
+    KeepReport,
     LeaveRpId,
     ListAuthenticators,
     NonceSpent,
     NoteOrigin,
+    NoteWebhookHealth,
     RejudgeCredential,
+    ReleaseMail,
+    RemoveWebhook,
     ReplaceAliases,
+    RetryDelivery,
+    ReviseWebhook,
     RpIdAnswered,
     SetSettings,
     SettingsChanged,
+    SettleDelivery,
     SpendNonce,
     TouchConfiguration,
     TouchCredential,
@@ -52,6 +62,7 @@ from narthex.ports.records import (
     ApplicationSettings,
     AttestationEvidence,
     Credential,
+    DeliveryState,
     KeyKind,
     ListedAuthenticator,
     Oddity,
@@ -71,11 +82,15 @@ from tests.store.records import (
     make_attested,
     make_configuration,
     make_credential,
+    make_delivery,
     make_event,
     make_evidence,
+    make_mail,
     make_rejudged,
+    make_report,
     make_token_key,
     make_touch,
+    make_webhook,
     raw,
 )
 
@@ -145,6 +160,8 @@ def test_users_are_counted_as_far_as_is_asked(on_store: OnStore, monkeypatch: py
         (AddEvent(make_event()), DrawnIdTaken),
         (AddApiKey(make_api_key()), DrawnIdTaken),
         (AddTokenKey(make_token_key(), drop_before=NOW), DrawnIdTaken),
+        (AddWebhook(make_webhook()), DrawnIdTaken),
+        (AddDelivery(make_delivery()), DrawnIdTaken),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, msgspec.Struct) else value.__name__,
 )
@@ -346,8 +363,21 @@ ORPHANS: dict[type[Change], Change] = {
     ListAuthenticators: ListAuthenticators((raw("model", 16),), True, NOW),
     NoteOrigin: NoteOrigin("https://example.org", "example.org", NOW),
     AnswerForRpId: AnswerForRpId("example.org"),
+    AddWebhook: AddWebhook(make_webhook()),
+    AddDelivery: AddDelivery(make_delivery()),
+    ClaimMail: ClaimMail(make_mail(), since=NOW, most=1),
+    KeepReport: KeepReport(make_report()),
 }
-NEEDS_NO_APPLICATION = {DelistAuthenticators, ForgetOrigins, LeaveRpId}
+NEEDS_NO_APPLICATION = {
+    DelistAuthenticators,
+    ForgetOrigins,
+    LeaveRpId,
+    NoteWebhookHealth,
+    SettleDelivery,
+    ReleaseMail,
+}
+MISSES_ITS_OWN = {ReviseWebhook, RemoveWebhook, RetryDelivery}
+"""Changes of a thing, which refuse because that is not there."""
 
 
 @pytest.mark.parametrize("kind", sorted(ORPHANS, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
@@ -363,7 +393,26 @@ def test_an_application_that_is_gone_is_not_changed(on_store: OnStore, kind: typ
 
 def test_every_change_says_what_happens_without_an_application() -> None:
     of_a_credential = {TouchCredential, RejudgeCredential}
-    assert set(CHANGES) == set(ORPHANS) | {AddApplication, ExpectSettings} | of_a_credential | NEEDS_NO_APPLICATION
+    said = set(ORPHANS) | {AddApplication, ExpectSettings} | of_a_credential | NEEDS_NO_APPLICATION | MISSES_ITS_OWN
+    assert set(CHANGES) == said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        NoteWebhookHealth(raw("webhook", 16), NOW),
+        NoteWebhookHealth(raw("webhook", 16), None),
+        SettleDelivery(raw("delivery", 16), 1, DeliveryState.DELIVERED, 204, "", NOW, NOW),
+        ReleaseMail(raw("mail", 16)),
+    ],
+)
+def test_what_is_only_noted_is_ignored_where_its_thing_is_gone(on_store: OnStore, change: Change) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await root.tenant("app").commit(change, SPEND)
+        assert await root.tenant("app").is_spent(SPEND.nonce)
+        await root.tenant("nowhere").commit(change)
+
+    on_store(act)
 
 
 @pytest.mark.parametrize("app_id", ["app", "nowhere"])

@@ -16,24 +16,34 @@ from narthex.ports.changes import (
     AddApiKey,
     AddApplication,
     AddCredential,
+    AddDelivery,
     AddEvent,
     AddTokenKey,
+    AddWebhook,
     AnswerForRpId,
     Change,
+    ClaimMail,
     DelistAuthenticators,
     ExpectSettings,
     ForgetOrigins,
+    KeepReport,
     LeaveRpId,
     ListAuthenticators,
     NoteOrigin,
+    NoteWebhookHealth,
     RejudgeCredential,
+    ReleaseMail,
+    RemoveWebhook,
     ReplaceAliases,
+    RetryDelivery,
+    ReviseWebhook,
     SetSettings,
+    SettleDelivery,
     SpendNonce,
     TouchConfiguration,
     TouchCredential,
 )
-from narthex.ports.records import ApplicationSettings
+from narthex.ports.records import ApplicationSettings, DeliveryState, EventFilter
 from narthex.ports.store import TenantStore
 from tests.store.conftest import Test, make_application, run_on
 from tests.store.records import (
@@ -43,17 +53,22 @@ from tests.store.records import (
     make_api_key,
     make_configuration,
     make_credential,
+    make_delivery,
     make_event,
     make_evidence,
+    make_mail,
     make_rejudged,
+    make_report,
     make_token_key,
     make_touch,
+    make_webhook,
     raw,
 )
 
 TABLES = (
     "application", "api_key", "token_key", "authentication_configuration", "credential", "attestation", "alias",
-    "spent_nonce", "event", "authenticator", "seen_origin", "related_rp_id",
+    "spent_nonce", "event", "authenticator", "seen_origin", "related_rp_id", "webhook",
+    "delivery", "dispatched_mail", "daily_report",
 )  # fmt: skip
 
 
@@ -75,6 +90,11 @@ async def plant(tenant: SqlTenantStore, mark: str) -> None:
     await tenant.commit(ListAuthenticators((raw("model", 16),), is_allowed=mark == "of-app", created_at=NOW))
     await tenant.commit(NoteOrigin("https://example.org", "example.org", seen_at=NOW + len(mark) * SECOND))
     await tenant.commit(AnswerForRpId(f"{mark}.example"))
+    for name in ("webhook", "another webhook"):
+        await tenant.commit(AddWebhook(make_webhook(name, url=mark)))
+        await tenant.commit(AddDelivery(make_delivery(f"of {name}", target=raw(name, 16), subject=mark)))
+    await tenant.commit(ClaimMail(make_mail(recipient=mark, created_at=NOW + len(mark) * SECOND), since=NOW, most=1))
+    await tenant.commit(KeepReport(make_report(users=len(mark))))
 
 
 async def dump(root: SqlRootStore, app_id: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -98,6 +118,7 @@ QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
             mark == "of-app",
             NOW + len(mark) * SECOND,
             (f"{mark}.example",),
+            {mark},
         ],
     ),
     "find_credential": (
@@ -118,6 +139,27 @@ QUESTIONS: dict[str, tuple[Question, Callable[[str], object]]] = {
     "find_alias_owners": (
         lambda tenant: tenant.find_alias_owners([raw("a"), raw("b")]),
         lambda mark: sorted([mark, "user"]),
+    ),
+    "list_events": (
+        lambda tenant: tenant.list_events(which=EventFilter(performed_by="user"), before=None, most=10),
+        lambda mark: [make_event(subject=mark)],
+    ),
+    "list_events_after": (
+        lambda tenant: tenant.list_events_after(which=EventFilter(), after=b"", most=10),
+        lambda mark: [make_event(subject=mark)],
+    ),
+    "count_events": (lambda tenant: tenant.count_events(which=EventFilter(performed_by="user")), lambda mark: 1),
+    "list_deliveries": (
+        lambda tenant: tenant.list_deliveries(raw("webhook", 16), before=None, most=10),
+        lambda mark: [make_delivery("of webhook", subject=mark)],
+    ),
+    "count_mails": (
+        lambda tenant: tenant.count_mails(since=NOW + len("of-other") * SECOND),
+        lambda mark: int(mark == "of-other"),
+    ),
+    "list_reports": (
+        lambda tenant: tenant.list_reports(since=None, until=None),
+        lambda mark: [make_report(users=len(mark))],
     ),
     "is_spent": (lambda tenant: _spent(tenant), lambda mark: [mark, "nonce"]),
 }
@@ -146,6 +188,21 @@ CHANGED: dict[type[Change], tuple[Change, set[str]]] = {
     ForgetOrigins: (ForgetOrigins(), {"seen_origin"}),
     AnswerForRpId: (AnswerForRpId("another.example"), {"related_rp_id"}),
     LeaveRpId: (LeaveRpId("of-app.example"), {"related_rp_id"}),
+    AddWebhook: (AddWebhook(make_webhook("third webhook")), {"webhook"}),
+    ReviseWebhook: (ReviseWebhook(make_webhook("another webhook", enabled=False)), {"webhook"}),
+    RemoveWebhook: (RemoveWebhook(raw("webhook", 16)), {"webhook", "delivery"}),
+    NoteWebhookHealth: (NoteWebhookHealth(raw("another webhook", 16), NOW), {"webhook"}),
+    AddDelivery: (AddDelivery(make_delivery("another")), {"delivery"}),
+    SettleDelivery: (
+        SettleDelivery(
+            make_delivery("of another webhook").delivery_id, 1, DeliveryState.DELIVERED, 204, "", NOW, settled_at=NOW
+        ),
+        {"delivery"},
+    ),
+    RetryDelivery: (RetryDelivery(make_delivery("of another webhook").delivery_id, NOW + SECOND), {"delivery"}),
+    ClaimMail: (ClaimMail(make_mail("another"), since=NOW, most=9), {"dispatched_mail"}),
+    ReleaseMail: (ReleaseMail(raw("mail", 16)), {"dispatched_mail"}),
+    KeepReport: (KeepReport(make_report(day=NOW.date().replace(day=1))), {"daily_report"}),
 }
 
 
@@ -156,7 +213,7 @@ async def _marks_of_application(tenant: SqlTenantStore) -> list[object]:
     (listed,), (seen,) = found.authenticators, found.seen_origins
     return [
         found.settings.origins, api_key.hint, token_key.wrapped, configuration.created_by, listed.is_allowed,
-        seen.last_seen_at, found.related_rp_ids,
+        seen.last_seen_at, found.related_rp_ids, {webhook.url for webhook in found.webhooks},
     ]  # fmt: skip
 
 
