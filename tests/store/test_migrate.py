@@ -31,7 +31,7 @@ from narthex.adapters.sql.schema import metadata
 from narthex.adapters.sql.statement import RootStatement
 from narthex.adapters.sql.store import SqlRootStore
 from narthex.ports.changes import AddCredential, ApplicationGone, CredentialExists
-from narthex.ports.records import ApplicationSettings, CredentialExtensions
+from narthex.ports.records import ApiKey, ApplicationSettings, CredentialExtensions, KeyKind
 from narthex.ports.store import StoreUnavailable
 from narthex.webauthn.trust import TrustVerdict
 from tests.store.conftest import run_on
@@ -107,10 +107,16 @@ def test_ids_compare_byte_by_byte_on_postgresql(postgres_cluster: Cluster, postg
     assert set(printed.split()) == expected
 
 
+def test_counts_of_requests_are_not_logged_on_postgresql(postgres_cluster: Cluster, postgresql_url: str) -> None:
+    database = postgresql_url.partition("@/")[2].partition("?")[0]
+    statement = "select relname from pg_class where relkind = 'r' and relpersistence = 'u'"
+    assert postgres_cluster.execute(statement, database=database).split() == ["request_count"]
+
+
 def test_every_tenant_table_is_keyed_by_the_application() -> None:
     for table in metadata.tables.values():
         columns = [column.name for column in table.primary_key]
-        if table.name in ("application", "server_fact", "kept_metadata", "metadata_part"):
+        if table.name in ("application", "server_fact", "kept_metadata", "metadata_part", "job_run", "request_count"):
             continue
         (key,) = table.foreign_key_constraints
         # What belongs to a credential goes with it, and so with the application.
@@ -388,3 +394,80 @@ def test_a_database_of_0001_says_what_to_do(first_url: str) -> None:
             assert caught.value.advice == "run `narthex migrate`"
 
     run_on(first_url, act)
+
+
+# ── from 0002 ──
+
+KEYS_OF_0002 = [
+    ("app0", "1", "public", "0001", "app0:public:0001"),
+    ("app0", "2", "secret", "0002", None),
+    ("app1", "1", "secret", "0002", None),
+    # By our own drawing two keys of an application end alike once in 65,536 times.
+    ("app1", "2", "secret", "0002", None),
+    ("app1", "3", "public", "0002", "app1:public:0002"),
+]
+
+
+@pytest.fixture
+def second_url(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database of revision 0002 with two applications and their keys."""
+
+    async def make() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(migrate, "head", lambda: "0002")
+            await migrate.upgrade(empty_url)
+        await _execute(
+            empty_url,
+            [
+                (
+                    "insert into application (app_id, created_at, settings) values (?1, ?2, '{}')",
+                    [(app_id, to_us(NOW)) for app_id in ("app0", "app1")],
+                ),
+                (
+                    "insert into api_key (app_id, key_id, kind, mac, hint, value, scopes, created_at, locked)"
+                    " values (?1, ?2, ?3, ?4, ?5, ?6, '[\"token_verify\"]', ?7, false)",
+                    [
+                        (app_id, key_id, kind, raw(f"{app_id} {key_id}"), hint, value, to_us(NOW))
+                        for app_id, key_id, kind, hint, value in KEYS_OF_0002
+                    ],
+                ),
+            ],
+        )
+
+    asyncio.run(make())
+    return empty_url
+
+
+def _keys_of(url: str) -> dict[tuple[str, str], ApiKey]:
+    found: dict[tuple[str, str], ApiKey] = {}
+
+    async def read(root: SqlRootStore) -> None:
+        for app_id in await root.list_applications():
+            application = await root.tenant(app_id).find_application()
+            assert application is not None
+            found.update({(app_id, key.key_id): key for key in application.api_keys})
+
+    run_on(url, read)
+    return found
+
+
+def test_secret_keys_of_0002_may_do_what_they_might(second_url: str) -> None:
+    asyncio.run(migrate.upgrade(second_url))
+    assert differences(second_url) == []
+    for (app_id, key_id), key in _keys_of(second_url).items():
+        expected = next(kept for kept in KEYS_OF_0002 if kept[:2] == (app_id, key_id))
+        assert (key.kind, key.value, key.mac) == (expected[2], expected[4], raw(f"{app_id} {key_id}"))
+        assert (key.scopes, key.created_at, key.locked) == ({"token_verify"}, NOW, False)
+        assert key.legacy == (key.kind is KeyKind.SECRET)
+        assert (key.name, key.networks, key.expires_at, key.last_used_at) == ("", (), None, None)
+
+
+def test_keys_of_0002_that_end_alike_are_told_apart(second_url: str) -> None:
+    asyncio.run(migrate.upgrade(second_url))
+    assert {name: key.hint for name, key in _keys_of(second_url).items()} == {
+        ("app0", "1"): "0001",
+        ("app0", "2"): "0002",
+        ("app1", "1"): "0002",
+        ("app1", "2"): "0002-2",
+        ("app1", "3"): "0002-3",
+    }

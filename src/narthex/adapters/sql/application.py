@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import Final, NamedTuple
 
-from narthex.adapters.sql import api_key, authenticator, configuration, related_rp_id, seen_origin, token_key
-from narthex.adapters.sql.encoding import from_us, from_us_or_none, settings_from_json, to_json, to_us
+from narthex.adapters.sql import api_key, authenticator, configuration, related_rp_id, seen_origin, token_key, webhook
+from narthex.adapters.sql.encoding import from_us, from_us_or_none, settings_from_json, to_json, to_us, to_us_or_none
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import RootStatement, TenantStatement
@@ -16,20 +17,26 @@ from narthex.ports.changes import (
     ApplicationExists,
     ApplicationGone,
     ExpectSettings,
+    ScheduleDeletion,
+    SetFrozen,
     SetSettings,
     SettingsChanged,
 )
 from narthex.ports.records import Application
 
 _PARTS = {
-    "application": {"created_at": "bigint", "settings": "text", "delete_at": "bigint", "settings_version": "bigint"},
+    "application": {
+        "created_at": "bigint", "settings": "text", "delete_at": "bigint", "settings_version": "bigint",
+        "frozen_at": "bigint",
+    },
     "api_key": api_key.COLUMNS,
     "token_key": token_key.COLUMNS,
     "authentication_configuration": configuration.COLUMNS,
     "authenticator": authenticator.COLUMNS,
     "seen_origin": seen_origin.COLUMNS,
     "related_rp_id": related_rp_id.COLUMNS,
-}
+    "webhook": webhook.COLUMNS,
+}  # fmt: skip
 
 
 # The answer has as many columns of a kind as the table with most of that kind; all tables share them. With columns of
@@ -72,6 +79,9 @@ def _picker(columns: dict[str, str]) -> Callable[[Row], Row]:
 FIND = _together()
 _PICKERS = [_picker(columns) for columns in _PARTS.values()]
 LIST = RootStatement("select app_id from application")
+LIST_SCHEDULED = RootStatement("""
+    select app_id, delete_at from application where delete_at is not null order by app_id
+""")
 _ADD = TenantStatement(
     """
     insert into application (app_id, created_at, settings) values (:app_id, :created_at, :settings)
@@ -87,16 +97,55 @@ _EXPECT_SETTINGS = TenantStatement(
     must_change=True,
 )
 _SET_SETTINGS = TenantStatement("update application set settings = :settings where app_id = :app_id", must_change=True)
+_SET_FROZEN = TenantStatement("update application set frozen_at = :frozen_at where app_id = :app_id", must_change=True)
+_SCHEDULE = TenantStatement("update application set delete_at = :delete_at where app_id = :app_id", must_change=True)
+ERASE = TenantStatement("delete from application where app_id = :app_id")
+
+
+class Erasure(NamedTuple):
+    """How the rows of one table go in portions, in the order of their keys.
+
+    Past the last key, and not from the start each time: PostgreSQL would step over all that is deleted already.
+    """
+
+    cut: TenantStatement
+    """The last key of the next portion, None past the end."""
+    delete: TenantStatement
+
+
+def _erasure(table: str, key: str) -> Erasure:
+    return Erasure(
+        TenantStatement(f"""
+            select max({key}) from (
+                select {key} from {table} where app_id = :app_id and {key} > :after order by {key} limit :most
+            ) as portion
+        """),
+        TenantStatement(f"delete from {table} where app_id = :app_id and {key} > :after and {key} <= :last"),
+    )
+
+
+# The tables that may be long. What belongs to a credential goes with it, and the short ones go with the application.
+ERASURES: Final = (
+    _erasure("credential", "credential_id"),
+    _erasure("alias", "mac"),
+    _erasure("event", "event_id"),
+    _erasure("delivery", "delivery_id"),
+    _erasure("dispatched_mail", "mail_id"),
+    _erasure("spent_nonce", "nonce"),
+)
+_GONE: Final = "the application is gone"
 
 
 def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
     parts: list[list[Row]] = [[] for _ in _PARTS]
     for row in rows:
         parts[row[0]].append(_PICKERS[row[0]](row))
-    applications, api_keys, token_keys, configurations, authenticators, seen_origins, related_rp_ids = parts
+    (
+        applications, api_keys, token_keys, configurations, authenticators, seen_origins, related_rp_ids, webhooks,
+    ) = parts  # fmt: skip
     if not applications:
         return None
-    created_at, settings, delete_at, settings_version = applications[0]
+    created_at, settings, delete_at, settings_version, frozen_at = applications[0]
     return Application(
         app_id=app_id,
         created_at=from_us(created_at),
@@ -115,6 +164,8 @@ def from_rows(app_id: str, rows: Sequence[Row]) -> Application | None:
             )
         ),
         related_rp_ids=tuple(sorted(rp_id for (rp_id,) in related_rp_ids)),
+        frozen_at=from_us_or_none(frozen_at),
+        webhooks=tuple(sorted(map(webhook.from_row, webhooks), key=lambda kept: (kept.created_at, kept.webhook_id))),
     )
 
 
@@ -131,8 +182,18 @@ def _expect_settings(app_id: str, change: ExpectSettings) -> list[Step]:
     return [(_EXPECT_SETTINGS, _EXPECT_SETTINGS.bind(app_id, version=change.version))]
 
 
+def _set_frozen(app_id: str, change: SetFrozen) -> list[Step]:
+    return [(_SET_FROZEN, _SET_FROZEN.bind(app_id, frozen_at=to_us_or_none(change.frozen_at)))]
+
+
+def _schedule_deletion(app_id: str, change: ScheduleDeletion) -> list[Step]:
+    return [(_SCHEDULE, _SCHEDULE.bind(app_id, delete_at=to_us_or_none(change.delete_at)))]
+
+
 CHANGES: Plans = {
     AddApplication: Plan(_add, ApplicationExists, "the application id is taken"),
     ExpectSettings: Plan(_expect_settings, SettingsChanged, "the settings were changed meanwhile"),
-    SetSettings: Plan(_set_settings, ApplicationGone, "the application is gone"),
+    SetSettings: Plan(_set_settings, ApplicationGone, _GONE),
+    SetFrozen: Plan(_set_frozen, ApplicationGone, _GONE),
+    ScheduleDeletion: Plan(_schedule_deletion, ApplicationGone, _GONE),
 }

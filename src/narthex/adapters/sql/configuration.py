@@ -1,5 +1,6 @@
 """The purposes of sign-ins that an application configured or used."""
 
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -9,7 +10,14 @@ from narthex.adapters.sql.encoding import from_us_or_none, list_from_json, to_js
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import TenantStatement
-from narthex.ports.changes import TouchConfiguration
+from narthex.ports.changes import (
+    AddConfiguration,
+    ConfigurationExists,
+    ConfigurationNotFound,
+    RemoveConfiguration,
+    ReviseConfiguration,
+    TouchConfiguration,
+)
 from narthex.ports.records import AuthenticationConfiguration
 
 COLUMNS = {
@@ -30,6 +38,30 @@ _TOUCH = TenantStatement("""
     )
     on conflict (app_id, purpose) do update set last_used_at = excluded.last_used_at
 """)
+_INSERT = """
+    insert into authentication_configuration (app_id, purpose, user_verification, time_to_live_s, hints,
+        created_by, created_at, edited_by, edited_at, last_used_at)
+    values (:app_id, :purpose, :user_verification, :time_to_live_s, :hints, :created_by, :created_at, :edited_by,
+        :edited_at, :last_used_at)
+"""
+_ADD = TenantStatement(f"{_INSERT} on conflict do nothing", must_change=True)
+_REVISE = TenantStatement(
+    """
+    update authentication_configuration set user_verification = :user_verification,
+        time_to_live_s = :time_to_live_s, hints = :hints, edited_by = :edited_by, edited_at = :edited_at
+    where app_id = :app_id and purpose = :purpose
+    """,
+    must_change=True,
+)
+_REVISE_OR_MAKE = TenantStatement(f"""
+    {_INSERT} on conflict (app_id, purpose) do update set user_verification = excluded.user_verification,
+        time_to_live_s = excluded.time_to_live_s, hints = excluded.hints, edited_by = excluded.edited_by,
+        edited_at = excluded.edited_at
+""")
+_REMOVE = TenantStatement(
+    "delete from authentication_configuration where app_id = :app_id and purpose = :purpose",
+    must_change=True,
+)
 _PRECISION: Final = timedelta(seconds=1)
 
 
@@ -42,23 +74,42 @@ def from_row(row: Row) -> AuthenticationConfiguration:
     )  # fmt: skip
 
 
+def _values(kept: AuthenticationConfiguration) -> dict[str, object]:
+    return {
+        "purpose": kept.purpose,
+        "user_verification": kept.user_verification,
+        "time_to_live_s": kept.time_to_live_s,
+        "hints": to_json(kept.hints),
+        "created_by": kept.created_by,
+        "created_at": to_us_or_none(kept.created_at),
+        "edited_by": kept.edited_by,
+        "edited_at": to_us_or_none(kept.edited_at),
+        "last_used_at": to_us_or_none(kept.last_used_at),
+    }
+
+
 def _touch(app_id: str, change: TouchConfiguration) -> list[Step]:
-    kept = change.configuration
-    used_at = kept.last_used_at
-    bound = _TOUCH.bind(
-        app_id,
-        purpose=kept.purpose,
-        user_verification=kept.user_verification,
-        time_to_live_s=kept.time_to_live_s,
-        hints=to_json(kept.hints),
-        created_by=kept.created_by,
-        created_at=to_us_or_none(kept.created_at),
-        edited_by=kept.edited_by,
-        edited_at=to_us_or_none(kept.edited_at),
-        last_used_at=to_us_or_none(used_at),
-        just_before=to_us_or_none(used_at and used_at - _PRECISION),
-    )
-    return [(_TOUCH, bound)]
+    used_at = change.configuration.last_used_at
+    just_before = to_us_or_none(used_at and used_at - _PRECISION)
+    return [(_TOUCH, _TOUCH.bind(app_id, just_before=just_before, **_values(change.configuration)))]
 
 
-CHANGES: Plans = {TouchConfiguration: Plan(_touch)}
+def _add(app_id: str, change: AddConfiguration) -> list[Step]:
+    return [(_ADD, _ADD.bind(app_id, **_values(change.configuration)))]
+
+
+def _revise(app_id: str, change: ReviseConfiguration) -> list[Step]:
+    statement = _REVISE_OR_MAKE if change.make else _REVISE
+    return [(statement, statement.bind(app_id, **_values(change.configuration)))]
+
+
+def _remove(app_id: str, change: RemoveConfiguration) -> list[Step]:
+    return [(_REMOVE, _REMOVE.bind(app_id, purpose=change.purpose))]
+
+
+CHANGES: Plans = {
+    TouchConfiguration: Plan(_touch),
+    AddConfiguration: Plan(_add, ConfigurationExists, "the purpose is configured already"),
+    ReviseConfiguration: Plan(_revise, ConfigurationNotFound, "the purpose is not configured"),
+    RemoveConfiguration: Plan(_remove, ConfigurationNotFound, "the purpose is not configured"),
+}
