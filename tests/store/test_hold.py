@@ -14,6 +14,7 @@ import pytest
 
 from narthex.adapters.sql import open_store
 from narthex.adapters.sql.postgres import PostgresEngine
+from narthex.adapters.sql.statement import RootStatement
 from narthex.adapters.sql.store import SqlRootStore
 from narthex.ports.store import StoreUnavailable
 from tests.store.conftest import Test, run_on
@@ -174,6 +175,33 @@ def test_a_killed_process_holds_nothing(database_url: str) -> None:
         pytest.fail("the name was never free again")
 
     run_on(database_url, act)
+
+
+def test_a_closed_store_holds_nothing(database_url: str) -> None:
+    async def act(root: SqlRootStore) -> None:
+        await root.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            async with root.hold("jobs"):
+                pass
+
+    run_on(database_url, act)
+
+
+def test_a_lock_is_gone_with_its_connection_and_its_holder_ends_in_peace(postgresql_url: str) -> None:
+    cut = RootStatement("select pg_terminate_backend(pid) from pg_locks where locktype = :kind")
+
+    async def act(root: SqlRootStore) -> None:
+        async with root.hold("jobs") as first:
+            assert first
+            await root._engine.fetch(cut, cut.bind(kind="advisory"))
+            for _ in range(200):
+                async with root.hold("jobs") as second:
+                    if second:
+                        break
+                await asyncio.sleep(0.02)
+            assert second
+
+    run_on(postgresql_url, act)
 
 
 def test_nobody_holds_a_name_of_a_database_that_is_away() -> None:

@@ -52,3 +52,9 @@ def test_the_examples_in_docstrings_hold(module: str) -> None:
     outcome = doctest.testmod(found, optionflags=doctest.ELLIPSIS)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_sqlite_is_not_shown_the_clause_that_it_has_no_word_for() -> None:
+    statement = RootStatement("select name from t order by name limit :most\n        for update skip locked")
+    assert statement.postgres == "select name from t order by name limit $1 for update skip locked"
+    assert statement.sqlite == "select name from t order by name limit ?1"

@@ -134,6 +134,8 @@ class PostgresEngine:
         The lock lives as long as the connection. Where that is lost before the context ends, be it by a restart of
         PostgreSQL, another may hold the name, and the first holder is not told.
         """
+        if self._pool.is_closed:
+            raise StoreUnavailable("the database was closed")
         async with connected(self._url) as connection:
             try:
                 held = await connection.fetchval(_HOLD, name)
@@ -248,6 +250,10 @@ class _Pool:
         self._idle: list[Connection] = []
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     async def acquire(self) -> Connection:
         while True:

@@ -171,6 +171,8 @@ class SqliteEngine:
         A database in memory has no other process to keep out. On Windows, which has no such locks, one process alone
         may serve a SQLite database: it keeps out nobody but itself.
         """
+        if self._closed:
+            raise StoreUnavailable("the database was closed")
         if sys.platform == "win32" or self._path is None:
             with self._held_here(name) as held:
                 yield held

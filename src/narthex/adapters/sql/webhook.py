@@ -10,7 +10,7 @@ from narthex.adapters.sql.statement import TenantStatement
 from narthex.ports.changes import AddWebhook, NoteWebhookHealth, RemoveWebhook, ReviseWebhook, WebhookNotFound
 from narthex.ports.records import Webhook
 
-COLUMNS = {
+COLUMNS: dict[str, str] = {
     "webhook_id": "bytea", "url": "text", "event_types": "text", "wrapped_secret": "bytea", "created_at": "bigint",
     "description": "text", "enabled": "boolean", "wrapped_old_secret": "bytea", "old_secret_until": "bigint",
     "failing_since": "bigint",
