@@ -17,7 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from narthex import __version__
 from narthex.adapters import keyring as keyrings
+from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.fido_root import FIDO_SIGNER, fido_roots, read_roots
+from narthex.adapters.limits import open_limiter
+from narthex.adapters.mail import open_mail
 from narthex.adapters.metadata_source import FileSource, UrlSource
 from narthex.adapters.sql import migrate, open_store
 from narthex.adapters.system import SystemClock, system_random
@@ -25,6 +28,8 @@ from narthex.base.errors import Refusal, Rejected
 from narthex.http import client
 from narthex.http.app import create_app
 from narthex.http.environment import Environment
+from narthex.ports.changes import NoteKeyUse
+from narthex.ports.environment import Clock
 from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import SettingRefused, Settings, read_settings
@@ -35,6 +40,7 @@ from narthex.usecases.tenant import Directory
 KEY_FACT = "master-key-fingerprint"
 _NONCES_ARE_PURGED_EVERY = timedelta(minutes=1)
 _EVENTS_ARE_PURGED_EVERY = timedelta(hours=1)
+_KEY_USES_ARE_KEPT_EVERY = timedelta(minutes=1)
 _METADATA_IS_LOOKED_AT_EVERY = timedelta(minutes=1)
 _FILES_ARE_READ_EVERY = timedelta(minutes=10)
 _ADDRESSES_ARE_FETCHED_EVERY = timedelta(hours=24)
@@ -175,7 +181,8 @@ def metadata_source(settings: Settings) -> MetadataSource | None:
         case None:
             return None
         case str() as url:
-            return UrlSource(url)
+            # Revocation lists are published over http as well: what they say is signed.
+            return UrlSource(url, egress=GuardedEgress(settings.egress_networks, require_tls=False))
         case path:
             return FileSource(path)
 
@@ -193,6 +200,7 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
                 "ANYONE can make and use passkeys of this application: NARTHEX_CONFORMANCE_APPLICATION is for tests",
                 application=settings.conformance_application,
             )
+        clock = SystemClock()
         catalog = MetadataCatalog(metadata_signer(settings))
         if settings.metadata is not None:
             await _read_metadata(catalog, store)
@@ -200,22 +208,25 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             root=store,
             directory=Directory(store, keyring),
             keyring=keyring,
-            clock=SystemClock(),
+            clock=clock,
             random=system_random,
             management_key=settings.management_key,
             trusted_proxies=settings.trusted_proxies,
             version=__version__,
             catalog=catalog,
-            facilities=_facilities(settings, store),
+            facilities=_facilities(settings, store, clock),
             conformance_application=settings.conformance_application,
         )
     finally:
         await store.close()
 
 
-def _facilities(settings: Settings, store: RootStore) -> Facilities:
+def _facilities(settings: Settings, store: RootStore, clock: Clock) -> Facilities:
     return Facilities(
         public_url=settings.public_url,
+        mail=open_mail(settings.mail, settings.mail_from),
+        egress=GuardedEgress(settings.egress_networks),
+        limiter=open_limiter(settings.rate_limits, store, clock),
         new_application_hold=settings.new_application_hold,
     )
 
@@ -287,6 +298,7 @@ class Server:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 chores.cancel()
+                await keep_key_uses(env)
         except Refusal as refusal:
             _log.error("start refused", reason=refusal.message, advice=refusal.advice)
             await send({"type": "lifespan.startup.failed", "message": refusal.message})
@@ -300,6 +312,7 @@ async def _keep_house(env: Environment, *more: Awaitable[None]) -> None:
         asyncio.to_thread(client.device, {}),  # Its tables load now, so that no user waits for them.
         _do_every(_NONCES_ARE_PURGED_EVERY, _purge_nonces, env),
         _do_every(_EVENTS_ARE_PURGED_EVERY, _purge_events, env),
+        _do_every(_KEY_USES_ARE_KEPT_EVERY, keep_key_uses, env),
         *more,
     )
 
@@ -333,6 +346,12 @@ def _metadata_chores(settings: Settings, env: Environment) -> list[Awaitable[Non
             _log.warning("the FIDO metadata is stale", due=str(current.next_update))
 
     return [_do_every(_METADATA_IS_LOOKED_AT_EVERY, bring_metadata_up_to_date, env)]
+
+
+async def keep_key_uses(env: Environment) -> None:
+    """Let the store know which keys were used."""
+    for app_id, key_id, used_at in env.key_uses.take():
+        await env.root.tenant(app_id).commit(NoteKeyUse(key_id, used_at))
 
 
 async def _purge_nonces(env: Environment) -> None:

@@ -36,6 +36,7 @@ from narthex.ports.records import (
 from narthex.usecases.api_key import draw_pairs, keep_key
 from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.event import operator_log
+from narthex.usecases.mail_template import check_sender_name, check_templates, parse_address
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
 from narthex.webauthn.authenticator_policy import checked
 from narthex.webauthn.errors import CertificateMalformed, quoted
@@ -222,7 +223,8 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
     """Spell every origin and rp id the one way in which ceremonies are compared with it, each once; check the rest.
 
     Raises:
-        OriginMalformed, RpIdMalformed, RpIdMigrationInvalid, TrustAnchorInvalid, PolicyInvalid.
+        OriginMalformed, RpIdMalformed, RpIdMigrationInvalid, TrustAnchorInvalid, PolicyInvalid, MailAddressInvalid,
+        MailFieldInvalid, MailTemplateInvalid.
     """
     migration = settings.rp_id_migration
     moving: tuple[str, ...] = ()
@@ -242,6 +244,10 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
         origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.origins)),
         top_origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.top_origins)),
         rp_ids=tuple(dict.fromkeys(rp_ids)),
+        admin_emails=tuple(dict.fromkeys(map(parse_address, settings.admin_emails))),
+        mail_templates=check_templates(settings.mail_templates),
+        mail_sender_name=check_sender_name(settings.mail_sender_name),
+        magic_link_origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.magic_link_origins)),
     )
 
 
