@@ -1,14 +1,25 @@
 """The aliases of users."""
+# ruff: noqa: S608 -- the statements are joined from constants of this module; every value is a `:name`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from narthex.adapters.sql.engine import Step
+from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.statement import TenantStatement
 from narthex.ports.changes import AliasTaken, ReplaceAliases
+from narthex.ports.records import Alias
 
+LIST = TenantStatement("""
+    select mac, sealed_hash, plaintext from alias where app_id = :app_id and user_id = :user_id order by mac
+""")
+# With the user's id after the alias, so that a row of either begins with one.
+SCAN = TenantStatement("""
+    select mac, sealed_hash, plaintext, user_id from alias where app_id = :app_id and mac > :after
+    order by mac limit :most
+""")
 FIND_USER = TenantStatement("select user_id from alias where app_id = :app_id and mac = :mac")
 _DROP = TenantStatement("delete from alias where app_id = :app_id and user_id = :user_id")
 # A row of the same user can appear between our delete and our insert; only another user's row is a conflict.
@@ -26,7 +37,35 @@ _ADD = TenantStatement(
 @lru_cache(maxsize=32)  # One for each number of aliases that a user may have.
 def find_owners(count: int) -> TenantStatement:
     macs = ", ".join(f":mac_{n}" for n in range(count))
-    return TenantStatement(f"select distinct user_id from alias where app_id = :app_id and mac in ({macs})")  # noqa: S608 -- `:names` only
+    return TenantStatement(f"select distinct user_id from alias where app_id = :app_id and mac in ({macs})")
+
+
+@lru_cache(maxsize=16)  # One for each size of a portion.
+def _add_many(size: int) -> TenantStatement:
+    rows = (f"(:app_id, :mac_{n}, :sealed_hash_{n}, :user_id_{n}, :plaintext_{n})" for n in range(size))
+    return TenantStatement(f"""
+        insert into alias (app_id, mac, sealed_hash, user_id, plaintext) values {", ".join(rows)}
+        on conflict do nothing
+    """)
+
+
+def from_row(row: Row) -> Alias:
+    mac, sealed_hash, plaintext = row[:3]
+    return Alias(mac, sealed_hash, plaintext)
+
+
+def add_many(app_id: str, portion: Sequence[tuple[str, Alias]]) -> Step:
+    """Keeps those of a portion that nobody bears."""
+    statement = _add_many(len(portion))
+    values: dict[str, object] = {}
+    for n, (user_id, alias) in enumerate(portion):
+        values |= {
+            f"mac_{n}": alias.mac,
+            f"sealed_hash_{n}": alias.sealed_hash,
+            f"user_id_{n}": user_id,
+            f"plaintext_{n}": alias.plaintext,
+        }
+    return statement, statement.bind(app_id, **values)
 
 
 def _replace(app_id: str, change: ReplaceAliases) -> list[Step]:

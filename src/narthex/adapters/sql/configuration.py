@@ -1,6 +1,5 @@
 """The purposes of sign-ins that an application configured or used."""
 
-
 from __future__ import annotations
 
 from datetime import timedelta

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
 import msgspec
 
 from narthex.adapters.sql import attestation
@@ -24,7 +28,10 @@ from narthex.ports.changes import (
     AddCredential,
     CredentialChanged,
     CredentialExists,
+    CredentialNotFound,
     RejudgeCredential,
+    RemoveCredential,
+    RenameCredential,
     TouchCredential,
 )
 from narthex.ports.records import Credential
@@ -52,6 +59,19 @@ SCAN = TenantStatement(f"""
 COUNT_USERS = TenantStatement("""
     select count(*), max(user_id) from (
         select distinct user_id from credential where app_id = :app_id and user_id > :after order by user_id limit :most
+    ) as portion
+""")
+COUNT = TenantStatement("""
+    select count(*), max(credential_id) from (
+        select credential_id from credential where app_id = :app_id and credential_id > :after
+        order by credential_id limit :most
+    ) as portion
+""")
+# By whole users, so that none is counted in two portions.
+COUNT_ACTIVE_USERS = TenantStatement("""
+    select count(*), max(user_id), count(case when used_at >= :since then 1 end) from (
+        select user_id, max(last_used_at) as used_at from credential where app_id = :app_id and user_id > :after
+        group by user_id order by user_id limit :most
     ) as portion
 """)
 _VALUES = """
@@ -102,6 +122,24 @@ _REJUDGE = TenantStatement(
     """,
     must_change=True,
 )
+_RENAME = TenantStatement(
+    "update credential set nickname = :nickname where app_id = :app_id and credential_id = :credential_id",
+    must_change=True,
+)
+_REMOVE = TenantStatement(
+    "delete from credential where app_id = :app_id and credential_id = :credential_id",
+    must_change=True,
+)
+_NOT_FOUND: Final = "the application keeps no such credential"
+
+
+@lru_cache(maxsize=16)  # One for each size of a portion.
+def _add_many(size: int) -> TenantStatement:
+    names = _COLUMNS.replace(" ", "").replace("\n", "").split(",")
+    rows = (", ".join([":app_id", *(f":{name}_{n}" for name in names)]) for n in range(size))
+    return TenantStatement(f"""
+        insert into credential (app_id, {_COLUMNS}) values ({"), (".join(rows)}) on conflict do nothing
+    """)
 
 
 def from_row(row: Row) -> Credential:
@@ -118,19 +156,30 @@ def from_row(row: Row) -> Credential:
     )  # fmt: skip
 
 
+def _values(credential: Credential) -> dict[str, object]:
+    values = msgspec.structs.asdict(credential)
+    values["transports"] = to_json(credential.transports)
+    values["created_at"] = to_us(credential.created_at)
+    values["last_used_at"] = to_us(credential.last_used_at)
+    values["trust"] = credential.trust.value
+    values["key_identifiers"] = hex_list_to_json(credential.key_identifiers)
+    values["extensions"] = to_json(credential.extensions)
+    return values
+
+
 def _add(app_id: str, change: AddCredential) -> list[Step]:
-    values = msgspec.structs.asdict(change.credential)
-    values["transports"] = to_json(change.credential.transports)
-    values["created_at"] = to_us(change.credential.created_at)
-    values["last_used_at"] = to_us(change.credential.last_used_at)
-    values["trust"] = change.credential.trust.value
-    values["key_identifiers"] = hex_list_to_json(change.credential.key_identifiers)
-    values["extensions"] = to_json(change.credential.extensions)
     statement = _ADD if change.most is None else _ADD_WHERE_ROOM_IS
-    added = (statement, statement.bind(app_id, most=change.most, **values))
+    added = (statement, statement.bind(app_id, most=change.most, **_values(change.credential)))
     if change.evidence is None:
         return [added]
     return [added, attestation.add(app_id, change.credential.credential_id, change.evidence)]
+
+
+def add_many(app_id: str, portion: Sequence[Credential]) -> Step:
+    """Keeps those of a portion whose ids are free."""
+    statement = _add_many(len(portion))
+    values = {f"{name}_{n}": value for n, kept in enumerate(portion) for name, value in _values(kept).items()}
+    return statement, statement.bind(app_id, **values)
 
 
 def _touch(app_id: str, change: TouchCredential) -> list[Step]:
@@ -160,6 +209,14 @@ def _rejudge(app_id: str, change: RejudgeCredential) -> list[Step]:
     return [(_REJUDGE, bound)]
 
 
+def _rename(app_id: str, change: RenameCredential) -> list[Step]:
+    return [(_RENAME, _RENAME.bind(app_id, credential_id=change.credential_id, nickname=change.nickname))]
+
+
+def _remove(app_id: str, change: RemoveCredential) -> list[Step]:
+    return [(_REMOVE, _REMOVE.bind(app_id, credential_id=change.credential_id))]
+
+
 def _turn(app_id: str, change: AddCredential) -> str | None:
     return None if change.most is None else f"credentials\x1f{app_id}\x1f{change.credential.user_id}"
 
@@ -168,4 +225,6 @@ CHANGES: Plans = {
     AddCredential: Plan(_add, CredentialExists, "the credential is kept already, or there is no room", turn=_turn),
     TouchCredential: Plan(_touch, CredentialChanged, "the credential is gone or its counter moved on"),
     RejudgeCredential: Plan(_rejudge, CredentialChanged, "the credential is gone"),
+    RenameCredential: Plan(_rename, CredentialNotFound, _NOT_FOUND),
+    RemoveCredential: Plan(_remove, CredentialNotFound, _NOT_FOUND),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from narthex.adapters.sql.encoding import from_us, settings_from_json, to_json, to_us
 from narthex.adapters.sql.engine import Row, Step
 from narthex.adapters.sql.plan import Plan, Plans
@@ -9,6 +11,8 @@ from narthex.adapters.sql.statement import TenantStatement
 from narthex.ports.changes import KeepRevision
 from narthex.ports.records import SettingsRevision
 
+LAST: Final = 2**63 - 1
+"""Past all versions: what a column holds at most."""
 LIST = TenantStatement("""
     select version, changed_at, changed_by, settings from settings_revision
     where app_id = :app_id and version < :before order by version desc limit :most

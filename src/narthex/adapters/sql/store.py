@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from narthex.adapters.sql import (
     alias,
@@ -27,17 +27,20 @@ from narthex.adapters.sql import (
     related_rp_id,
     request_count,
     seen_origin,
+    settings_revision,
     spent_nonce,
     token_key,
+    user,
     webhook,
 )
-from narthex.adapters.sql.encoding import settings_from_json, to_us
+from narthex.adapters.sql.encoding import from_us, settings_from_json, to_us
 from narthex.adapters.sql.engine import Engine, ParentMissing, Row, Step, StepRefused
 from narthex.adapters.sql.plan import Plan, Plans
 from narthex.adapters.sql.span import MILLISECOND, PORTION, Span, first_id
 from narthex.adapters.sql.statement import Arguments, RootStatement, Statement, TenantStatement
 from narthex.ports.changes import ApplicationGone, Change
 from narthex.ports.records import (
+    Alias,
     Application,
     AttestationEvidence,
     Credential,
@@ -48,9 +51,12 @@ from narthex.ports.records import (
     EventFilter,
     JobRun,
     KeptMetadata,
+    SettingsRevision,
+    UserSummary,
 )
 from narthex.ports.store import MOST_CREDENTIALS
 
+T = TypeVar("T")
 CHANGES: Final[Plans] = {
     **spent_nonce.CHANGES,
     **credential.CHANGES,
@@ -67,10 +73,18 @@ CHANGES: Final[Plans] = {
     **delivery.CHANGES,
     **dispatched_mail.CHANGES,
     **daily_report.CHANGES,
+    **settings_revision.CHANGES,
+    **user.CHANGES,
 }
 """What each change of the port comes to."""
 
 _USERS_PORTION: Final = 5_000
+_CREDENTIALS_PORTION: Final = 10_000
+# Their credentials are read themselves, not only the index.
+_ACTIVE_USERS_PORTION: Final = 1_000
+# A statement for each power of two up to this is kept prepared, so that an import needs few of them.
+_KEPT_AT_ONCE: Final = 128
+_ERASED_AT_ONCE: Final = 500
 # A purge yields between portions: one long delete would keep sign-ins waiting.
 _PURGE_PORTION: Final = 1000
 _APPLICATIONS_PORTION: Final = 200
@@ -106,16 +120,84 @@ class SqlTenantStore:
         return [credential.from_row(row) for row in rows]
 
     async def has_users(self, at_least: int) -> bool:
+        return await self._count_users(at_least) >= at_least
+
+    async def count_users(self) -> int:
+        return await self._count_users(None)
+
+    async def _count_users(self, at_most: int | None) -> int:
         counted, after = 0, ""
-        while counted < at_least:
-            most = min(at_least - counted, _USERS_PORTION)
+        while at_most is None or counted < at_most:
+            most = _USERS_PORTION if at_most is None else min(at_most - counted, _USERS_PORTION)
             found, last = (await self._fetch(credential.COUNT_USERS, after=after, most=most))[0]
             counted += found
             if found < most:
                 break
             after = last
             await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
-        return counted >= at_least
+        return counted
+
+    async def count_credentials(self) -> int:
+        counted: int = 0
+        after = b""
+        while True:
+            most = _CREDENTIALS_PORTION
+            found, last = (await self._fetch(credential.COUNT, after=after, most=most))[0]
+            counted += found
+            if found < most:
+                return counted
+            after = last
+            await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+
+    async def count_active_users(self, *, since: datetime) -> int:
+        counted: int = 0
+        after = ""
+        while True:
+            values = {"after": after, "most": _ACTIVE_USERS_PORTION, "since": to_us(since)}
+            found, last, active = (await self._fetch(credential.COUNT_ACTIVE_USERS, **values))[0]
+            counted += active
+            if found < _ACTIVE_USERS_PORTION:
+                return counted
+            after = last
+            await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+
+    async def list_users(self, *, after: str | None, most: int, prefix: str = "") -> Sequence[UserSummary]:
+        users = await self._engine.fetch(*user.list_users(self._app_id, after=after, most=most, prefix=prefix))
+        return await self._summaries(users)
+
+    async def find_user(self, user_id: str) -> UserSummary | None:
+        count, last_used_at = (await self._fetch(user.FIND, user_id=user_id))[0]
+        (found,) = await self._summaries([(user_id, count, last_used_at)])
+        return found if found.credential_count or found.aliases else None
+
+    async def _summaries(self, users: Sequence[Row]) -> Sequence[UserSummary]:
+        if not users:
+            return []
+        return user.summaries(users, await self._fetch(user.LIST_ALIASES, first=users[0][0], last=users[-1][0]))
+
+    async def list_aliases(self, user_id: str) -> Sequence[Alias]:
+        return [alias.from_row(row) for row in await self._fetch(alias.LIST, user_id=user_id)]
+
+    async def scan_aliases(self, *, after: bytes, most: int) -> Sequence[tuple[str, Alias]]:
+        rows = await self._fetch(alias.SCAN, after=after, most=most)
+        return [(row[-1], alias.from_row(row)) for row in rows]
+
+    async def keep_credentials(self, credentials: Sequence[Credential]) -> int:
+        kept = 0
+        for portion in _portions(credentials):
+            kept += await self._engine.execute(*credential.add_many(self._app_id, portion))
+        return kept
+
+    async def keep_aliases(self, aliases: Sequence[tuple[str, Alias]]) -> int:
+        kept = 0
+        for portion in _portions(aliases):
+            kept += await self._engine.execute(*alias.add_many(self._app_id, portion))
+        return kept
+
+    async def list_revisions(self, *, before: int | None, most: int) -> Sequence[SettingsRevision]:
+        bound = settings_revision.LAST if before is None else before
+        rows = await self._fetch(settings_revision.LIST, before=bound, most=most)
+        return [settings_revision.from_row(row) for row in rows]
 
     async def find_alias_user(self, alias_mac: bytes) -> str | None:
         rows = await self._fetch(alias.FIND_USER, mac=alias_mac)
@@ -244,6 +326,15 @@ class SqlTenantStore:
         return await self._engine.fetch(statement, statement.bind(self._app_id, **values))
 
 
+def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut into as few portions as there can be, of sizes that are powers of two."""
+    start = 0
+    while start < len(things):
+        size = min(_KEPT_AT_ONCE, 1 << (len(things) - start).bit_length() - 1)
+        yield things[start : start + size]
+        start += size
+
+
 class SqlRootStore:
     """The database above applications (`narthex.ports.store.RootStore`)."""
 
@@ -256,6 +347,25 @@ class SqlRootStore:
     async def list_applications(self) -> Sequence[str]:
         rows = await self._engine.fetch(application.LIST, ())
         return sorted(row[0] for row in rows)
+
+    async def list_scheduled_deletions(self) -> Sequence[tuple[str, datetime]]:
+        rows = await self._engine.fetch(application.LIST_SCHEDULED, ())
+        return [(app_id, from_us(delete_at)) for app_id, delete_at in rows]
+
+    async def erase_application(self, app_id: str) -> None:
+        for erasure in application.ERASURES:
+            await self._erase_rows(app_id, erasure)
+        await self._engine.execute(application.ERASE, application.ERASE.bind(app_id))
+
+    async def _erase_rows(self, app_id: str, erasure: application.Erasure) -> None:
+        after = b""
+        while True:
+            bound = erasure.cut.bind(app_id, after=after, most=_ERASED_AT_ONCE)
+            ((last,),) = await self._engine.fetch(erasure.cut, bound)
+            if last is None:
+                return
+            await self._engine.execute(erasure.delete, erasure.delete.bind(app_id, after=after, last=last))
+            after = last
 
     async def purge_nonces(self, *, expired_before: datetime) -> int:
         bound = spent_nonce.PURGE.bind(expired_before=to_us(expired_before), most=_PURGE_PORTION)
