@@ -34,7 +34,7 @@ clean: ## remove what was built: .venv, node_modules, caches, dist (not .narthex
 
 ##@ Test
 
-test: setup ## run all tests; installs what they drive (Chromium, PostgreSQL) where it may
+test: setup ## run all tests; installs what they drive (Chromium, PostgreSQL, Redis) where it may
 	@scripts/test-tools.sh
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 

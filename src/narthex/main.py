@@ -29,7 +29,6 @@ from narthex.http import client
 from narthex.http.app import create_app
 from narthex.http.environment import Environment
 from narthex.ports.changes import NoteKeyUse
-from narthex.ports.environment import Clock
 from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import SettingRefused, Settings, read_settings
@@ -192,15 +191,16 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
     """A running house: the parts joined, and let go of in order."""
     keyring = read_keyring(settings)
     store = await open_store(settings.database_url)
+    clock, limiter = SystemClock(), None
     try:
         await _match_key(store, keyring)
+        limiter = open_limiter(settings.rate_limits, store, clock)
         if settings.conformance_application is not None:
             await _require_application(settings.conformance_application, store)
             _log.warning(
                 "ANYONE can make and use passkeys of this application: NARTHEX_CONFORMANCE_APPLICATION is for tests",
                 application=settings.conformance_application,
             )
-        clock = SystemClock()
         catalog = MetadataCatalog(metadata_signer(settings))
         if settings.metadata is not None:
             await _read_metadata(catalog, store)
@@ -214,21 +214,19 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             trusted_proxies=settings.trusted_proxies,
             version=__version__,
             catalog=catalog,
-            facilities=_facilities(settings, store, clock),
+            facilities=Facilities(
+                public_url=settings.public_url,
+                mail=open_mail(settings.mail, settings.mail_from),
+                egress=GuardedEgress(settings.egress_networks),
+                limiter=limiter,
+                new_application_hold=settings.new_application_hold,
+            ),
             conformance_application=settings.conformance_application,
         )
     finally:
+        if limiter is not None:
+            await limiter.close()
         await store.close()
-
-
-def _facilities(settings: Settings, store: RootStore, clock: Clock) -> Facilities:
-    return Facilities(
-        public_url=settings.public_url,
-        mail=open_mail(settings.mail, settings.mail_from),
-        egress=GuardedEgress(settings.egress_networks),
-        limiter=open_limiter(settings.rate_limits, store, clock),
-        new_application_hold=settings.new_application_hold,
-    )
 
 
 @contextlib.asynccontextmanager

@@ -347,6 +347,10 @@ def _settled(values: dict[str, Any]) -> Settings:
                 "address that browsers use, such as `https://passkeys.example.com`"
             )
         values["public_url"] = f"http://localhost:{port}"
+    if values["rate_limits"] == "database" and values["database_url"].startswith("sqlite:"):
+        raise SettingRefused(
+            "NARTHEX_RATE_LIMITS is `database`, and that is for several servers on PostgreSQL: `on` counts for one"
+        )
     if values["workers"] > 1 and values["database_url"].startswith("sqlite:"):
         raise SettingRefused("NARTHEX_WORKERS above 1 needs PostgreSQL: SQLite is written by one process")
     return Settings(listen_host=host, listen_port=port, **values)

@@ -27,10 +27,13 @@ STOP_THE_START = {
     "DataDirUnusable",
     "DatabaseUrlMalformed",
     "KeyFileUnusable",
+    "MailSettingRefused",
     "MasterKeyDiffers",
     "MasterKeyMissing",
     "MasterKeyUnusable",
     "MetadataRootUnusable",
+    "RedisMissing",
+    "RedisUrlMalformed",
     "SchemaOutdated",
     "SettingRefused",
 }

@@ -21,7 +21,7 @@ from narthex.http.app import CONFORMANCE_ROUTES, ROUTES, create_app
 from narthex.http.routes.conformance import COOKIE
 from narthex.ports.records import Oddity
 from narthex.webauthn.authenticator_policy import AuthenticatorPolicy, Mode
-from tests.support.application import PUBLIC_URL, Application, HouseInProcess, problem_of
+from tests.support.application import PUBLIC_URL, Application, HouseInProcess, StrictLimiter, problem_of
 from tests.support.authenticator import (
     CertificateFaults,
     Json,
@@ -927,7 +927,11 @@ async def test_an_application_that_was_deleted_is_refused(house: HouseInProcess)
 
 
 async def test_a_flood_is_held_back(house: HouseInProcess, application: Application) -> None:
-    env = replace(house.env, conformance_application="demo", rate_limiter=lambda access, group: 7)
+    env = replace(
+        house.env,
+        conformance_application="demo",
+        facilities=replace(house.env.facilities, limiter=StrictLimiter(wait_s=7)),
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(env)), base_url=PUBLIC_URL) as client:
         response = await Tool(client).ask_creation()
 

@@ -17,6 +17,7 @@ from tests.support.application import (
     Application,
     Ceremonies,
     HouseInProcess,
+    StrictLimiter,
     accepted,
     problem_of,
     refused,
@@ -426,15 +427,10 @@ async def test_limits_count_by_the_address_that_trusted_proxies_saw(
     sqlite_url: str, trusted: list[str], forwarded: str, group: str, peer: str
 ) -> None:
     """CVE-2026-45364: a header that anybody can write must not choose the bucket, nor one customer's /64 be many."""
-    counted: list[tuple[str, str]] = []
-
-    def limiter(access: str, of: str) -> int | None:
-        counted.append((access, of))
-        return 7
-
+    limiter = StrictLimiter(wait_s=7)
     networks = tuple(ip_network(each) for each in trusted)
-    async with HouseInProcess(sqlite_url, trusted_proxies=networks, rate_limiter=limiter, peer=peer) as house:
+    async with HouseInProcess(sqlite_url, trusted_proxies=networks, limiter=limiter, peer=peer) as house:
         response = await house.client.post("/signin/begin", json={}, headers={"X-Forwarded-For": forwarded})
         refused(response, 429, "rate_limited")
         assert "7" == response.headers["retry-after"]
-    assert [("ApiKey", group)] == counted
+    assert [("public-key-calls-of-address", group)] == limiter.counted

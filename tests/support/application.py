@@ -35,7 +35,7 @@ from narthex.http.client import Network
 from narthex.http.environment import Environment
 from narthex.ports.changes import AddApiKey, SetSettings
 from narthex.ports.egress import Egress
-from narthex.ports.limits import Limiter
+from narthex.ports.limits import Limit, Limiter
 from narthex.ports.mail import Mail
 from narthex.ports.records import ApiKey, KeyKind
 from narthex.usecases.api_key import keep_key
@@ -69,6 +69,20 @@ class MovableClock:
     def move(self, **span: float) -> None:
         """Move by `timedelta(**span)`: `clock.move(days=7)`, `clock.move(microseconds=-1)`."""
         self.at += timedelta(**span)
+
+
+class StrictLimiter:
+    """Lets nobody through, and remembers who asked."""
+
+    def __init__(self, *, wait_s: int) -> None:
+        self.wait_s = wait_s
+        self.counted: list[tuple[str, str]] = []
+
+    async def hit(self, *counted: tuple[Limit, str]) -> int | None:
+        self.counted += [(limit.name, of) for limit, of in counted]
+        return self.wait_s
+
+    async def close(self) -> None: ...
 
 
 class HouseInProcess:

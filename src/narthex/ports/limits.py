@@ -26,3 +26,7 @@ class Limiter(Protocol):
             counted: limits, each with what it is counted for, such as an application's id or a network.
         """
         ...
+
+    async def close(self) -> None:
+        """Let go of what it counts with."""
+        ...
