@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import sys
 from dataclasses import dataclass
 from datetime import UTC
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from narthex.adapters.system import SystemClock, system_random
@@ -47,6 +49,8 @@ MOST_AT_ONCE: Final = 4
 _PORTS: Final = {"smtp": 587, "smtps": 465}
 # RFC 5322, section 2.1.1, allows 998 characters without the line's end.
 _LONGEST_LINE: Final = 998
+_OTHER_NAME: Final = "its certificate is for another name"
+_OTHER_NAME_CODES: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _CHECK_SETTING: Final = "check the mail setting; `narthex doctor` tries it"
 
 
@@ -301,7 +305,9 @@ def _explain(error: Exception, *, timeout_s: float) -> MailUnavailable:
         case aiosmtplib.SMTPServerDisconnected():
             return MailUnavailable("the mail server closed the connection")
         case aiosmtplib.SMTPException():
-            return MailUnavailable(f"the mail server lacks what is needed: {error}", advice=_CHECK_SETTING)
+            return MailUnavailable(
+                f"the mail server lacks what is needed: {str(error).rstrip('.')}", advice=_CHECK_SETTING
+            )
         case _:
             return MailUnavailable(f"the connection to the mail server broke: {type(error).__name__}")
 
@@ -314,11 +320,14 @@ def _cause(error: BaseException) -> str:
     # The library's own words name the host.
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # What OpenSSL says of a wrong name has the name in it.
+        return _OTHER_NAME if error.verify_code in _OTHER_NAME_CODES else error.verify_message
     if isinstance(error, ssl.SSLError):
-        return getattr(error, "verify_message", "") or error.reason or "TLS fails"
+        return error.reason or "TLS fails"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
-    return "its name is not known" if isinstance(error, OSError) and not error.errno else "the connection fails"
+    return "its name is not known" if isinstance(error, socket.gaierror) else "the connection breaks"
 
 
 class FileMail:
@@ -396,7 +405,7 @@ def _to_email(message: Message, sender: str) -> tuple[bytes, str]:
     sender_part, _, sender_domain = sender.partition("@")
     now = SystemClock().now().astimezone(UTC)
     # A header with an address outside ASCII is spelt in UTF-8 (RFC 6532); encoding it would make another address.
-    email = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
+    email = EmailMessage(policy=_FOLDING if recipient.isascii() else SMTPUTF8)
     email["From"] = Address(check_sender_name(message.sender_name), sender_part, sender_domain)
     email["To"] = Address("", local_part, domain)
     email["Subject"] = check_header("the subject", message.subject, most=MAX_LINK_CHARACTERS)
@@ -409,6 +418,23 @@ def _to_email(message: Message, sender: str) -> tuple[bytes, str]:
     if html:
         email.add_alternative(html, subtype="html", cte=_transfer_encoding(html))
     return email.as_bytes(), recipient
+
+
+class _Folding(EmailPolicy):
+    """Python 3.11 loses spaces where it folds a long header outside ASCII; its older way of folding does not."""
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        if value.isascii() or name not in ("From", "Subject"):
+            return super().fold_binary(name, value)
+        words, rest = value, ""
+        if name == "From":
+            (sender,) = value.addresses
+            words, rest = sender.display_name, f"{self.linesep} <{sender.addr_spec}>"
+        folded = Header(words, "utf-8", header_name=name).encode(linesep=self.linesep)
+        return f"{name}: {folded}{rest}{self.linesep}".encode("ascii")
+
+
+_FOLDING: Final = _Folding() + SMTP
 
 
 def _transfer_encoding(text: str) -> str:
