@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
@@ -10,9 +11,10 @@ import msgspec
 
 from narthex.http.authenticate import Access
 from narthex.http.body import Body
-from narthex.http.environment import Page
+from narthex.http.environment import Page, Stream
 from narthex.http.routing import RouteSpec
 
+_PATH_MEMBER = re.compile(r"\{(\w+)\}")
 _SCHEMES = {
     access.value: {"type": "apiKey", "in": "header", "name": access.value, "description": text}
     for access, text in (
@@ -105,11 +107,17 @@ def _operation(spec: RouteSpec, query: Mapping[str, Any] | None) -> dict[str, An
     if spec.access.value in _SCHEMES:
         operation["security"] = [{spec.access.value: []}]
         operation["x-required-scope"] = str(spec.scope)
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PATH_MEMBER.findall(spec.path)
+    ]
     if query is not None:
-        operation["parameters"] = [
+        parameters += [
             {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
             for name, schema in query["properties"].items()
         ]
+    if parameters:
+        operation["parameters"] = parameters
     if spec.body is not None:
         operation["requestBody"] = {
             "description": f"At most {spec.most_body_bytes} bytes.",
@@ -122,7 +130,7 @@ def _operation(spec: RouteSpec, query: Mapping[str, Any] | None) -> dict[str, An
 def _success(spec: RouteSpec) -> dict[str, Any]:
     if spec.answer is None:
         return {"description": "Done; the body is empty."}
-    if not _is_struct(item_of(spec.answer)):
+    if not is_described(spec.answer):
         return {"description": "The document or page."}
     schema: dict[str, Any] = _ref(item_of(spec.answer))
     if spec.answer is not item_of(spec.answer):
@@ -140,7 +148,7 @@ def _problems(spec: RouteSpec) -> dict[str, Any]:
         statuses += [401, 403, 409]
     if spec.may_miss:
         statuses.append(404)
-    statuses += [429, 503] if spec.access is not Access.ANONYMOUS else [503]
+    statuses += [429, 503]
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"description": _MEANING[status], "content": content} for status in sorted(statuses)}
 
@@ -164,7 +172,8 @@ def _ref(shape: type[Any]) -> dict[str, str]:
 
 def query_schema(document: Mapping[str, Any], spec: RouteSpec) -> dict[str, Any]:
     """What the document says of an operation's query, in the form of an object."""
-    parameters = document["paths"][spec.path][spec.method.lower()]["parameters"]
+    operation = document["paths"][spec.path][spec.method.lower()]
+    parameters = [each for each in operation["parameters"] if each["in"] == "query"]
     return {
         "properties": {each["name"]: each["schema"] for each in parameters},
         "required": [each["name"] for each in parameters if each["required"]],
@@ -176,5 +185,10 @@ def item_of(answer: Any) -> Any:
     return get_args(answer)[0] if get_origin(answer) is list else answer
 
 
+def is_described(answer: Any) -> bool:
+    """Whether an answer has members that the document can list."""
+    return _is_struct(item_of(answer))
+
+
 def _is_struct(shape: Any) -> bool:
-    return isinstance(shape, type) and issubclass(shape, Body | msgspec.Struct) and shape is not Page
+    return isinstance(shape, type) and issubclass(shape, Body | msgspec.Struct) and shape not in (Page, Stream)

@@ -18,7 +18,7 @@ import msgspec
 from narthex.base.errors import FAMILIES, Refusal
 from narthex.http.authenticate import Access
 from narthex.http.environment import AnonymousCall, Page
-from narthex.http.openapi import Documented, item_of, openapi_document, query_schema
+from narthex.http.openapi import Documented, is_described, item_of, openapi_document, query_schema
 from narthex.http.problems import sentence, status_of, wire_code
 from narthex.http.routing import RouteSpec, route, spec_of
 
@@ -186,7 +186,11 @@ def _endpoint(spec: RouteSpec, document: Mapping[str, Any], public_url: str) -> 
             f"<h3>Request</h3><p>At most {spec.most_body_bytes:,} bytes.</p>"
             f"{_members(schema)}{_nested(schema, schemas)}<pre>{escape(command)}</pre>"
         )
-    if spec.answer is not None:
+    if spec.query is None and spec.body is None:
+        method = "" if spec.method == "GET" else f"-X {spec.method} "
+        command = f"curl {method}{public_url}{spec.path} \\\n  -H '{spec.access.value}: yourapp:{key}:…'"
+        parts.append(f"<h3>Request</h3><pre>{escape(command)}</pre>")
+    if is_described(spec.answer):
         # Every member of an answer is always there.
         schema = {**schemas[item_of(spec.answer).__name__], "required": []}
         is_list = spec.answer is not item_of(spec.answer)
