@@ -46,7 +46,9 @@ def test_a_value_that_is_not_given_is_noticed() -> None:
         RootStatement("select 1 from t where a = :a and b = :b").bind(a=1)
 
 
-@pytest.mark.parametrize("module", ["statement", "encoding", "event", "database_url"])
+@pytest.mark.parametrize(
+    "module", ["statement", "encoding", "event", "span", "daily_report", "request_count", "database_url"]
+)
 def test_the_examples_in_docstrings_hold(module: str) -> None:
     found = importlib.import_module(f"narthex.adapters.sql.{module}")
     outcome = doctest.testmod(found, optionflags=doctest.ELLIPSIS)
