@@ -524,6 +524,27 @@ async def test_a_server_that_drips_is_given_up(anyio_backend: Any) -> None:
     assert loop.time() - begun < 3
 
 
+async def test_a_server_that_is_slow_at_each_step_is_given_up_and_left(anyio_backend: Any) -> None:
+    """No single answer is late."""
+    left = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in ("220 hello", "250 mx.test", "250 OK", "250 OK", "354 go on"):
+            await asyncio.sleep(0.2)
+            writer.write(f"{answer}\r\n".encode())
+            if not await reader.readline():
+                left.set()
+        await reader.read()
+
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with scripted(slow) as port:
+        problem = await refusal(SmtpMail(f"smtp://127.0.0.1:{port}", SENDER, timeout_s=0.5))
+        assert loop.time() - begun < 0.8
+        await asyncio.wait_for(left.wait(), 2)
+    assert "within 0.5 s" in problem.message
+
+
 async def test_a_turn_is_waited_for_no_longer_than_a_mail_may_take(anyio_backend: Any) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
