@@ -39,8 +39,8 @@ from narthex.usecases.event import operator_log
 from narthex.usecases.mail_template import check_sender_name, check_templates, parse_address
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
 from narthex.webauthn.authenticator_policy import checked
-from narthex.webauthn.errors import CertificateMalformed, quoted
-from narthex.webauthn.origin import canonical_origin, parse_rp_id
+from narthex.webauthn.errors import CertificateMalformed, OriginMalformed, quoted
+from narthex.webauthn.origin import canonical_origin, is_web_origin, parse_rp_id
 from narthex.webauthn.trust import parse_certificate
 
 MOST_TRUST_ANCHORS = 50
@@ -247,8 +247,15 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
         admin_emails=tuple(dict.fromkeys(map(parse_address, settings.admin_emails))),
         mail_templates=check_templates(settings.mail_templates),
         mail_sender_name=check_sender_name(settings.mail_sender_name),
-        magic_link_origins=tuple(dict.fromkeys(canonical_origin(origin) for origin in settings.magic_link_origins)),
+        magic_link_origins=tuple(dict.fromkeys(map(_page, settings.magic_link_origins))),
     )
+
+
+def _page(origin: str) -> str:
+    canonical = canonical_origin(origin)
+    if not is_web_origin(canonical):
+        raise OriginMalformed(f"{quoted(origin)} is no origin of a page", advice="use an origin like `https://example.com`")
+    return canonical
 
 
 def _check_anchors(anchors: tuple[TrustAnchor, ...]) -> None:
