@@ -10,6 +10,7 @@ from narthex.ports.changes import RejudgeCredential, TouchCredential
 from narthex.ports.records import (
     Alias,
     ApiKey,
+    ApplicationSettings,
     AttestationEvidence,
     AuthenticationConfiguration,
     Credential,
@@ -21,6 +22,7 @@ from narthex.ports.records import (
     Event,
     EventType,
     KeyKind,
+    SettingsRevision,
     Severity,
     TokenKey,
     Webhook,
@@ -140,7 +142,7 @@ def make_api_key(key_id: str = "key", **but: Any) -> ApiKey:
         "key_id": key_id,
         "kind": KeyKind.SECRET,
         "mac": raw(key_id),
-        "hint": "abcd",
+        "hint": raw(key_id).hex()[-4:],
         "value": None,
         "scopes": frozenset({"token_register", "token_verify"}),
         "created_at": NOW,
@@ -156,6 +158,16 @@ def make_token_key(key_id: int = 1, **but: Any) -> TokenKey:
 def make_configuration(purpose: str = "sign-in", **but: Any) -> AuthenticationConfiguration:
     values: dict[str, Any] = {"purpose": purpose, "hints": ("client-device",), "last_used_at": NOW}
     return AuthenticationConfiguration(**values | but)
+
+
+def make_revision(version: int = 1, **but: Any) -> SettingsRevision:
+    values: dict[str, Any] = {
+        "version": version,
+        "changed_at": NOW,
+        "changed_by": "anna",
+        "settings": ApplicationSettings(max_users=version),
+    }
+    return SettingsRevision(**values | but)
 
 
 def make_webhook(name: str = "webhook", **but: Any) -> Webhook:

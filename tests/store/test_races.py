@@ -15,14 +15,18 @@ from narthex.adapters.sql.sqlite import connect, create_file
 from narthex.adapters.sql.store import SqlRootStore
 from narthex.base.errors import Refusal
 from narthex.ports.changes import (
+    AddApiKey,
     AddApplication,
+    AddConfiguration,
     AddCredential,
     AddEvent,
     AliasTaken,
     AnswerForRpId,
+    ApiKeyHintTaken,
     ApplicationExists,
     Change,
     ClaimMail,
+    ConfigurationExists,
     CredentialChanged,
     CredentialExists,
     DelistAuthenticators,
@@ -34,15 +38,18 @@ from narthex.ports.changes import (
     NoteOrigin,
     ReplaceAliases,
     RpIdAnswered,
+    SetKeyLock,
     SpendNonce,
     TouchConfiguration,
 )
-from narthex.ports.records import ApplicationSettings
+from narthex.ports.records import Application, ApplicationSettings
+from narthex.ports.store import TenantStore
 from tests.store.conftest import Test, make_application
 from tests.store.records import (
     NOW,
     SECOND,
     make_alias,
+    make_api_key,
     make_configuration,
     make_credential,
     make_event,
@@ -75,6 +82,8 @@ CONTESTED: dict[str, tuple[Callable[[int], tuple[Change, ...]], type[Refusal]]] 
     "counter": (lambda n: with_event(n, make_touch("kept", sign_count=6)), CredentialChanged),
     "alias": (lambda n: (ReplaceAliases(f"user {n}", (make_alias("a"), make_alias(f"own {n}"))),), AliasTaken),
     "mail": (lambda n: with_event(n, ClaimMail(make_mail(f"{n}"), since=NOW, most=1)), MailQuotaReached),
+    "hint": (lambda n: with_event(n, AddApiKey(make_api_key(f"{n}", hint="abcd"))), ApiKeyHintTaken),
+    "purpose": (lambda n: (AddConfiguration(make_configuration(created_by=f"{n}")),), ConfigurationExists),
     "application": (lambda n: (AddApplication(created_at=NOW, settings=ApplicationSettings()),), ApplicationExists),
 }
 
@@ -146,6 +155,29 @@ def test_a_purpose_is_touched_by_many_at_once(on_store: Callable[[Test], None]) 
         assert [kept.purpose for kept in found.configurations] == ["sign-in"]
 
     on_store(act)
+
+
+def test_a_key_locked_by_many_at_once_tells_when_it_was_first(on_store: Callable[[Test], None]) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant = root.tenant("app")
+        await tenant.commit(AddApiKey(make_api_key()))
+        instants = [NOW + n * SECOND for n in range(20)]
+        await asyncio.gather(
+            *(tenant.commit(*with_event(n, SetKeyLock("key", True, at))) for n, at in enumerate(instants))
+        )
+        (first,) = (await _application(tenant)).api_keys
+        assert first.locked
+        assert first.last_locked_at in instants
+        await asyncio.gather(*(tenant.commit(SetKeyLock("key", True, at)) for at in instants))
+        assert (await _application(tenant)).api_keys == (first,)
+
+    on_store(act)
+
+
+async def _application(tenant: TenantStore) -> Application:
+    found = await tenant.find_application()
+    assert found is not None
+    return found
 
 
 def test_a_refused_act_does_not_disturb_those_beside_it(on_store: Callable[[Test], None]) -> None:

@@ -109,16 +109,16 @@ class Erasure(NamedTuple):
     """
 
     cut: TenantStatement
-    """The last key of the next portion, None past the end."""
+    """The last key of the next portion; no row past the end."""
     delete: TenantStatement
 
 
 def _erasure(table: str, key: str) -> Erasure:
     return Erasure(
         TenantStatement(f"""
-            select max({key}) from (
+            select {key} from (
                 select {key} from {table} where app_id = :app_id and {key} > :after order by {key} limit :most
-            ) as portion
+            ) as portion order by {key} desc limit 1
         """),
         TenantStatement(f"delete from {table} where app_id = :app_id and {key} > :after and {key} <= :last"),
     )

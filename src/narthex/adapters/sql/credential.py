@@ -61,12 +61,12 @@ COUNT_USERS = TenantStatement("""
         select distinct user_id from credential where app_id = :app_id and user_id > :after order by user_id limit :most
     ) as portion
 """)
-COUNT = TenantStatement("""
-    select count(*), max(credential_id) from (
-        select credential_id from credential where app_id = :app_id and credential_id > :after
-        order by credential_id limit :most
-    ) as portion
+# The credential with which so many are passed by, if there are more; else they are counted to the end.
+PASS_BY = TenantStatement("""
+    select credential_id from credential where app_id = :app_id and credential_id > :after
+    order by credential_id limit 1 offset :count
 """)
+COUNT = TenantStatement("select count(*) from credential where app_id = :app_id and credential_id > :after")
 # By whole users, so that none is counted in two portions.
 COUNT_ACTIVE_USERS = TenantStatement("""
     select count(*), max(user_id), count(case when used_at >= :since then 1 end) from (

@@ -138,16 +138,13 @@ class SqlTenantStore:
         return counted
 
     async def count_credentials(self) -> int:
-        counted: int = 0
-        after = b""
-        while True:
-            most = _CREDENTIALS_PORTION
-            found, last = (await self._fetch(credential.COUNT, after=after, most=most))[0]
-            counted += found
-            if found < most:
-                return counted
-            after = last
+        passed, after = 0, b""
+        while rows := await self._fetch(credential.PASS_BY, after=after, count=_CREDENTIALS_PORTION):
+            passed += _CREDENTIALS_PORTION + 1
+            after = rows[0][0]
             await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+        remaining: int = (await self._fetch(credential.COUNT, after=after))[0][0]
+        return passed + remaining
 
     async def count_active_users(self, *, since: datetime) -> int:
         counted: int = 0
@@ -359,11 +356,10 @@ class SqlRootStore:
 
     async def _erase_rows(self, app_id: str, erasure: application.Erasure) -> None:
         after = b""
-        while True:
-            bound = erasure.cut.bind(app_id, after=after, most=_ERASED_AT_ONCE)
-            ((last,),) = await self._engine.fetch(erasure.cut, bound)
-            if last is None:
-                return
+        while rows := await self._engine.fetch(
+            erasure.cut, erasure.cut.bind(app_id, after=after, most=_ERASED_AT_ONCE)
+        ):
+            last: bytes = rows[0][0]
             await self._engine.execute(erasure.delete, erasure.delete.bind(app_id, after=after, last=last))
             after = last
 
