@@ -33,17 +33,16 @@ from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import SettingRefused, Settings, read_settings
 from narthex.usecases.call import Caller, Facilities, OperatorCall
+from narthex.usecases.job import run_due_jobs
 from narthex.usecases.metadata import MetadataCatalog, MetadataSigner, update_when_due
 from narthex.usecases.tenant import Directory
 
 KEY_FACT = "master-key-fingerprint"
-_NONCES_ARE_PURGED_EVERY = timedelta(minutes=1)
-_EVENTS_ARE_PURGED_EVERY = timedelta(hours=1)
+_JOBS_ARE_LOOKED_AT_EVERY = timedelta(seconds=10)
 _KEY_USES_ARE_KEPT_EVERY = timedelta(minutes=1)
 _METADATA_IS_LOOKED_AT_EVERY = timedelta(minutes=1)
 _FILES_ARE_READ_EVERY = timedelta(minutes=10)
 _ADDRESSES_ARE_FETCHED_EVERY = timedelta(hours=24)
-_CLOCKS_MAY_DIFFER_BY = timedelta(minutes=5)
 
 _log = structlog.get_logger("narthex")
 
@@ -236,16 +235,21 @@ async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
     settings = msgspec.structs.replace(settings, conformance_application=None)
     await prepare(settings)
     async with opened(settings) as env:
-        yield OperatorCall(
-            root=env.root,
-            directory=env.directory,
-            keyring=env.keyring,
-            random=env.random,
-            now=env.clock.now(),
-            caller=Caller(),
-            catalog=env.catalog,
-            facilities=env.facilities,
-        )
+        yield _own_call(env)
+
+
+def _own_call(env: Environment) -> OperatorCall:
+    """A call that nobody made: the operator's at the command line, or the server's own."""
+    return OperatorCall(
+        root=env.root,
+        directory=env.directory,
+        keyring=env.keyring,
+        random=env.random,
+        now=env.clock.now(),
+        caller=Caller(),
+        catalog=env.catalog,
+        facilities=env.facilities,
+    )
 
 
 async def _require_application(app_id: str, store: RootStore) -> None:
@@ -308,8 +312,7 @@ async def _keep_house(env: Environment, *more: Awaitable[None]) -> None:
     """What must happen now and then while the server runs: each chore by itself, so that none waits for another."""
     await asyncio.gather(
         asyncio.to_thread(client.device, {}),  # Its tables load now, so that no user waits for them.
-        _do_every(_NONCES_ARE_PURGED_EVERY, _purge_nonces, env),
-        _do_every(_EVENTS_ARE_PURGED_EVERY, _purge_events, env),
+        _do_every(_JOBS_ARE_LOOKED_AT_EVERY, _do_jobs, env),
         _do_every(_KEY_USES_ARE_KEPT_EVERY, keep_key_uses, env),
         *more,
     )
@@ -352,13 +355,12 @@ async def keep_key_uses(env: Environment) -> None:
         await env.root.tenant(app_id).commit(NoteKeyUse(key_id, used_at))
 
 
-async def _purge_nonces(env: Environment) -> None:
-    # Other nodes' clocks may lag: a nonce is remembered a little longer than its token can live.
-    await env.root.purge_nonces(expired_before=env.clock.now() - _CLOCKS_MAY_DIFFER_BY)
-
-
-async def _purge_events(env: Environment) -> None:
-    await env.root.purge_events(now=env.clock.now())
+async def _do_jobs(env: Environment) -> None:
+    for run in await run_due_jobs(_own_call(env)):
+        if run.problem:
+            _log.warning("a job failed", job=run.name, reason=run.problem)
+        else:
+            _log.debug("a job is done", job=run.name, result=run.result)
 
 
 def from_environment() -> ASGIApp:
