@@ -1,0 +1,1 @@
+"""Moving applications in and out."""
