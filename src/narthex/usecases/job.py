@@ -7,6 +7,7 @@ an hour at which no server ran loses a turn. Every job can be done again at any 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,8 +19,9 @@ from narthex.base.errors import Conflict, NotFound, Unavailable
 from narthex.ports.changes import ApplicationGone
 from narthex.ports.records import JobRun
 from narthex.usecases import retention
+from narthex.usecases.application import ApplicationNotFound
 from narthex.usecases.call import OperatorCall
-from narthex.usecases.lifecycle import due_deletions, erase
+from narthex.usecases.lifecycle import DeletionNotPending, delete_due, due_deletions
 from narthex.usecases.report import keep_report
 from narthex.usecases.retention import CLOCKS_MAY_DIFFER_BY, renew_token_key
 from narthex.usecases.stopwatch import Stopwatch
@@ -127,8 +129,10 @@ async def _report(call: OperatorCall) -> str:
 
 async def _delete(call: OperatorCall) -> str:
     async def delete(app_id: str) -> bool:
-        await erase(call, app_id)
-        return True
+        # The deletion may have been cancelled, or done, since the list was read: an erasure before it takes its time.
+        with contextlib.suppress(DeletionNotPending, ApplicationNotFound):
+            return (await delete_due(call, app_id)).is_deleted
+        return False
 
     return f"{await _for_each(await due_deletions(call), delete)} applications deleted"
 
