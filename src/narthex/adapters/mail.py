@@ -27,11 +27,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from narthex.adapters.system import SystemClock, system_random
 from narthex.base.errors import Malformed
 from narthex.base.values import Secret
-from narthex.ports.mail import Mail, MailUnavailable, Message
+from narthex.ports.mail import Mail, MailRefused, MailUnavailable, Message
 from narthex.usecases.mail_template import (
     MAX_LINK_CHARACTERS,
     MailAddressInvalid,
-    MailRefused,
     check_body,
     check_header,
     check_sender_name,

@@ -16,6 +16,13 @@ class MailUnavailable(Unavailable):
     advice = "try again in a moment; the operator can look with `narthex doctor`"
 
 
+class MailRefused(MailUnavailable):
+    """The mail server will never take this mail, so trying again is of no use."""
+
+    code = "mail-refused"
+    advice = "check the recipient's address; the words of the mail server say more"
+
+
 class Message(msgspec.Struct, frozen=True):
     """A mail to one person, as text and, beside it, as HTML."""
 

@@ -20,7 +20,7 @@ import idna
 import msgspec
 
 from narthex.base.errors import Malformed
-from narthex.ports.mail import MailUnavailable, Message
+from narthex.ports.mail import Message
 from narthex.ports.records import MailTemplate
 from narthex.usecases.mail_wording import BUILT_IN, UNKNOWN
 from narthex.webauthn.errors import quoted
@@ -75,13 +75,6 @@ class MailFieldInvalid(Malformed):
 
     code, spec = "mail-field-invalid", "RFC 5322 section 2.2"
     advice = "take out line breaks, control characters and `=?`, and make it shorter"
-
-
-class MailRefused(MailUnavailable):
-    """The mail server will never take this mail, so trying again is of no use."""
-
-    code = "mail-refused"
-    advice = "check the recipient's address; the words of the mail server say more"
 
 
 class MailTemplateInvalid(Malformed):
