@@ -17,7 +17,7 @@ from narthex.ports.records import AttestationEvidence, Credential, CredentialExt
 from narthex.ports.store import MOST_CREDENTIALS
 from narthex.tokens.payloads import RegisterToken, RegistrationSession, RequestedExtensions, refuse_expired
 from narthex.tokens.sealed import TokenKind
-from narthex.usecases.alias import alias_records, refuse_taken
+from narthex.usecases.alias import alias_records, check_aliases, refuse_taken
 from narthex.usecases.assurance import packed
 from narthex.usecases.authenticator import anchor_digest, anchors_for, anchors_known, facts_of, key_identifiers
 from narthex.usecases.call import Call, time_ordered_id
@@ -181,8 +181,9 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
 
     Raises:
         TooManyCredentials, PasskeyLimitReached, MaxUsersReached, InvalidAttestation, AttestationNotAllowed,
-        EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken.
+        EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken, and what `check_aliases` raises.
     """
+    aliases = check_aliases(enrolment.aliases or ())
     kept = await call.store.list_credentials(enrolment.user_id)
     _refuse_too_many_credentials(call, len(kept))
     if not kept:  # A user who is here already may always add another passkey.
@@ -190,7 +191,7 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
     attestation = _attestation(call, enrolment.attestation)
     if enrolment.conditional and (enrolment.user_verification or "").lower() == "required":
         raise ConditionalCreateUnverified("a passkey cannot be made without asking and require user verification")
-    await refuse_taken(call, enrolment.user_id, enrolment.aliases or ())
+    await refuse_taken(call, enrolment.user_id, aliases)
     token = RegisterToken(
         token_id=time_ordered_id(call.now, call.random),
         expires_at=enrolment.expires_at or call.now + REGISTER_TOKEN_LIVES,
@@ -202,7 +203,7 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
         discoverable=enrolment.discoverable,
         user_verification=enrolment.user_verification or "preferred",
         # None and none at all both leave the user's aliases as they are: the Python SDK always sends a list.
-        aliases=tuple(dict.fromkeys(enrolment.aliases or ())) or None,
+        aliases=aliases or None,
         alias_hashing=enrolment.alias_hashing,
         hints=tuple(enrolment.hints),
         conditional=enrolment.conditional,

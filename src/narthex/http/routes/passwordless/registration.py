@@ -31,7 +31,7 @@ from narthex.http.routing import route
 from narthex.ports.records import Scope
 from narthex.tokens.payloads import RequestedExtensions
 from narthex.usecases import registration
-from narthex.usecases.alias import LONGEST_ALIAS, MOST_ALIASES
+from narthex.usecases.alias import LONGEST_ALIAS, wrong_shape
 from narthex.usecases.call import Call
 from narthex.usecases.registration import (
     CREDENTIAL_PROTECTION,
@@ -48,15 +48,8 @@ _MOST_HINTS = 3
 
 
 def _broken_aliases(value: list[str | None] | None) -> str | None:
-    if value is None:
-        return None
-    if len(set(value)) > MOST_ALIASES:
-        return f"{{}} cannot hold more than {MOST_ALIASES} aliases."
-    if any(not (alias or "").strip() for alias in value):
-        return "{} cannot hold a blank alias."
-    if any(len(alias or "") > LONGEST_ALIAS for alias in value):
-        return f"{{}} cannot hold an alias longer than {LONGEST_ALIAS} characters."
-    return None
+    wrong = wrong_shape(value or ())
+    return None if wrong is None else f"{{}} {wrong}."
 
 
 def _broken_hints(value: list[str | None] | None) -> str | None:
@@ -69,7 +62,7 @@ def _broken_hints(value: list[str | None] | None) -> str | None:
     return None
 
 
-_ALIASES = Rule(_broken_aliases, {"items": {"type": "string", "minLength": 1, "maxLength": LONGEST_ALIAS}})
+ALIASES = Rule(_broken_aliases, {"items": {"type": "string", "minLength": 1, "maxLength": LONGEST_ALIAS}})
 _HINTS = Rule(_broken_hints, {"items": {"type": "string"}, "maxItems": _MOST_HINTS})
 
 
@@ -135,7 +128,7 @@ class RegisterTokenBody(Request):
     rules: ClassVar = {
         "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
         "username": (required,),
-        "aliases": (_ALIASES,),
+        "aliases": (ALIASES,),
         "hints": (_HINTS,),
         "expires_at": (INSTANT,),
         "extensions": (Rule(_broken_extensions),),
