@@ -330,6 +330,18 @@ async def test_an_export_of_many_portions_is_the_whole_list(any_house: HouseInPr
     assert whole == [row["message"] for row in await exported_table(application)]
 
 
+async def test_others_have_their_turn_while_a_long_log_is_exported(
+    house: HouseInProcess, application: Application
+) -> None:
+    await keep(house, *(event_at(n / 10) for n in range(1, 5_001)))
+    exporting, turns = asyncio.create_task(exported(application)), 0
+    while not exporting.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert 5_001 == len(await exporting)
+    assert turns > 10
+
+
 async def test_other_formats_are_refused(application: Application) -> None:
     problem = refused(await ask(application, "/export", format="xlsx"), 400, "validation_failed")
     assert {"format": ["Format must be `json` or `csv`."]} == problem["errors"]

@@ -7,6 +7,7 @@ an hour at which no server ran loses a turn. Every job can be done again at any 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -155,6 +156,7 @@ async def _for_each(app_ids: Iterable[str], act: Callable[[str], Awaitable[bool]
     """
     done, failures = 0, list[str]()
     for app_id in app_ids:
+        await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
         try:
             done += await act(app_id)
         except ApplicationGone:
