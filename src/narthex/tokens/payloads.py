@@ -49,6 +49,8 @@ class RegisterToken(msgspec.Struct, frozen=True, array_like=True):
     conditional: bool = False
     """Whether the passkey may be made without asking the user (L3 #dom-credentialmediationrequirement-conditional)."""
     extensions: RequestedExtensions | None = None
+    notice_email: str = ""
+    """Whom to tell by mail once the passkey is made; empty for nobody."""
 
 
 class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +70,7 @@ class RegistrationSession(msgspec.Struct, frozen=True, array_like=True):
     conditional: bool = False
     algorithms: tuple[int, ...] = ()
     """Those that were offered; none in a session of an older server, which offered them all."""
+    notice_email: str = ""
 
 
 class SignInSession(msgspec.Struct, frozen=True, array_like=True):
@@ -106,6 +109,20 @@ class VerifyToken(msgspec.Struct, frozen=True, array_like=True):
     credential_id: bytes | None = None
     assurance: bytes = b""
     """How surely it is the user, packed: this room does not know what the record says."""
+    host: str = ""
+    """Where a magic link led; empty for what is none."""
+    locale: str = ""
+    """The language tag that the link was mailed with."""
+
+
+class LinkTicket(msgspec.Struct, frozen=True, array_like=True):
+    """A magic link that waits for a click: what it will lead to, and for whom."""
+
+    ticket_id: bytes
+    expires_at: datetime
+    user_id: str
+    url_template: str
+    locale: str = ""
 
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))

@@ -1,6 +1,6 @@
 """Tokens that only we can read or make.
 
-``register_``, ``session_`` and ``verify_`` tokens are sealed with AES-256-GCM, not merely signed: a page that
+``register_``, ``session_``, ``verify_`` and ``link_`` tokens are sealed with AES-256-GCM, not merely signed: whoever
 carries one learns nothing from it. The text is ``prefix + base64url(version ‖ key id ‖ nonce ‖ ciphertext)``.
 
 * Each application has keys of its own, derived by HKDF-SHA-256 from 32 random bytes; the key id travels in
@@ -65,6 +65,7 @@ class TokenKind(Enum):
     REGISTRATION_SESSION = ("session_", b"session/registration", 1)
     SIGN_IN_SESSION = ("session_", b"session/sign-in", 256)
     VERIFY = ("verify_", b"verify", 256)
+    LINK = ("link_", b"link", 64)
 
     def __init__(self, prefix: str, label: bytes, block_size: int) -> None:
         self.prefix = prefix

@@ -36,6 +36,8 @@ from narthex.usecases.ceremony import (
 )
 from narthex.usecases.event import log
 from narthex.usecases.limit import count_ceremony
+from narthex.usecases.mail_template import parse_address
+from narthex.usecases.notice import new_passkey_notices
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method
@@ -153,6 +155,8 @@ class Enrolment:
     conditional: bool = False
     """Let the browser make the passkey without asking, after a sign-in with a password (`mediation: conditional`)."""
     extensions: RequestedExtensions | None = None
+    notice_email: str = ""
+    """Whom to tell by mail once the passkey is made, whatever the application's settings say; empty for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +185,11 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
 
     Raises:
         TooManyCredentials, PasskeyLimitReached, MaxUsersReached, InvalidAttestation, AttestationNotAllowed,
-        EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken, and what `check_aliases` raises.
+        EnterpriseAttestationNotAllowed, ConditionalCreateUnverified, AliasTaken, MailAddressInvalid, and what
+        `check_aliases` raises.
     """
     aliases = check_aliases(enrolment.aliases or ())
+    notice_email = parse_address(enrolment.notice_email) if enrolment.notice_email else ""
     kept = await call.store.list_credentials(enrolment.user_id)
     _refuse_too_many_credentials(call, len(kept))
     if not kept:  # A user who is here already may always add another passkey.
@@ -208,6 +214,7 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
         hints=tuple(enrolment.hints),
         conditional=enrolment.conditional,
         extensions=enrolment.extensions,
+        notice_email=notice_email,
     )
     sealed = await seal_token(call, TokenKind.REGISTER, token)
     await _commit_event(call, EventType.ApiAuthUserRegistered, "leave to register a passkey given", enrolment.user_id)
@@ -265,6 +272,7 @@ async def begin_registration(
         alias_hashing=leave.alias_hashing,
         conditional=leave.conditional,
         algorithms=tuple(options.algorithms),
+        notice_email=leave.notice_email,
     )
     sealed = await seal_token(call, TokenKind.REGISTRATION_SESSION, session)
     await _commit_event(call, EventType.ApiAuthPasskeyRegistrationBegan, "passkey registration began", leave.user_id)
@@ -445,6 +453,7 @@ async def _keep(
         records = alias_records(call, ceremony.aliases, hashing=ceremony.alias_hashing)
         aliases = (ReplaceAliases(user_id=ceremony.user_id, aliases=records),)
     seen, most = note_origin(call, credential.origin, credential.rp_id), _most_credentials(call)
+    notices = await new_passkey_notices(call, ceremony, credential)
     await call.store.commit(
         SpendNonce(nonce=ceremony.session_id, expires_at=ceremony.expires_at),
         # INVARIANT: one leave enrols one passkey. A register token that leaks after its use is worth nothing.
@@ -461,6 +470,7 @@ async def _keep(
             assurance=packed(assurance),
         ),
         *log_findings(call, assurance, user_id=ceremony.user_id),
+        *notices,
     )
     if seen:
         call.directory.forget(call.application.app_id)

@@ -13,11 +13,14 @@ from narthex.tokens.sealed import TokenKind
 from narthex.usecases.assurance import packed
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.event import log
+from narthex.usecases.notice import recovery_notices
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method, unproven
 
 DEFAULT_LIVES_S = 120
 LONGEST_LIVES_S = 604_800
+MAGIC_LINK_TYPE = "magic_link"
+"""The `type` of a token that a link from a mail brought."""
 
 
 class ManualTokensOff(Forbidden):
@@ -44,6 +47,8 @@ async def verify_sign_in_token(call: Call, token: str | None) -> VerifyToken:
     )
     if call.application.settings.single_use_verify_tokens:
         changes = [SpendNonce(nonce=verified.token_id, expires_at=verified.expires_at), *changes]
+    if verified.type == MAGIC_LINK_TYPE:
+        changes += await recovery_notices(call, verified)
     if changes:
         await call.store.commit(*changes)
     return verified

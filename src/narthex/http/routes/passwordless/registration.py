@@ -10,6 +10,7 @@ import msgspec
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, at_most_bytes, at_most_characters, needed, required
+from narthex.http.routes.passwordless.magic_links import MAIL_ADDRESS
 from narthex.http.routes.passwordless.shapes import (
     CEREMONY_TIMEOUT_MS,
     INSTANT,
@@ -124,6 +125,9 @@ class RegisterTokenBody(Request):
         ExtensionsBody | None,
         told("`prf`, `largeBlob`, `credentialProtectionPolicy` and `minPinLength`, as `create` takes them."),
     ] = None
+    notice_email: Annotated[
+        str | None, told("Tell this address by mail once the passkey is made.", "ann@example.com")
+    ] = None
 
     rules: ClassVar = {
         "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
@@ -132,6 +136,7 @@ class RegisterTokenBody(Request):
         "hints": (_HINTS,),
         "expires_at": (INSTANT,),
         "extensions": (Rule(_broken_extensions),),
+        "notice_email": (MAIL_ADDRESS,),
     }
 
 
@@ -216,6 +221,7 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
         expires_at=instant_of(body.expires_at),
         conditional=body.conditional_create is True,
         extensions=_requested(body.extensions),
+        notice_email=body.notice_email or "",
     )
     return TokenAnswer(token=await registration.issue_register_token(call, enrolment))
 
