@@ -81,7 +81,7 @@ CHANGES: Final[Plans] = {
 _USERS_PORTION: Final = 5_000
 _CREDENTIALS_PORTION: Final = 10_000
 # Their credentials are read themselves, not only the index.
-_ACTIVE_USERS_PORTION: Final = 1_000
+_ACTIVE_USERS_PORTION: Final = 500
 # A statement for each power of two up to this is kept prepared, so that an import needs few of them.
 _KEPT_AT_ONCE: Final = 128
 _ERASED_AT_ONCE: Final = 500
@@ -182,14 +182,20 @@ class SqlTenantStore:
     async def keep_credentials(self, credentials: Sequence[Credential]) -> int:
         kept = 0
         for portion in _portions(credentials):
-            kept += await self._engine.execute(*credential.add_many(self._app_id, portion))
+            kept += await self._add(credential.add_many(self._app_id, portion))
         return kept
 
     async def keep_aliases(self, aliases: Sequence[tuple[str, Alias]]) -> int:
         kept = 0
         for portion in _portions(aliases):
-            kept += await self._engine.execute(*alias.add_many(self._app_id, portion))
+            kept += await self._add(alias.add_many(self._app_id, portion))
         return kept
+
+    async def _add(self, step: Step) -> int:
+        try:
+            return await self._engine.execute(*step)
+        except ParentMissing as e:
+            raise _gone() from e
 
     async def list_revisions(self, *, before: int | None, most: int) -> Sequence[SettingsRevision]:
         bound = settings_revision.LAST if before is None else before
@@ -317,10 +323,14 @@ class SqlTenantStore:
             plan = plans[e.index]
             raise plan.refused(plan.message) from None
         except ParentMissing as e:
-            raise ApplicationGone("the application is gone") from e
+            raise _gone() from e
 
     async def _fetch(self, statement: TenantStatement, **values: object) -> Sequence[Row]:
         return await self._engine.fetch(statement, statement.bind(self._app_id, **values))
+
+
+def _gone() -> ApplicationGone:
+    return ApplicationGone("the application is gone")
 
 
 def _portions(things: Sequence[T]) -> Iterator[Sequence[T]]:
