@@ -142,6 +142,32 @@ async def authenticate_key(
     )
 
 
+async def enter_application(
+    env: Environment, headers: Mapping[bytes, bytes], app_id: str, *, peer: str, trace_id: str
+) -> Call | None:
+    """A call to an application by somebody who has proved nothing yet; None where there is no such application."""
+    now = env.clock.now()
+    tenant = await env.directory.find(app_id, now=now) if _plausible(f"{app_id}:") else None
+    address = client.client_address(peer, headers, env.trusted_proxies)
+    return tenant and Call(
+        tenant=tenant,
+        store=env.root.tenant(app_id),
+        directory=env.directory,
+        keyring=env.keyring,
+        random=env.random,
+        now=now,
+        caller=Caller(
+            device=client.device(headers),
+            country=client.country(peer, headers, env.trusted_proxies),
+            trace_id=trace_id,
+            address=address,
+            address_group=client.rate_limit_group(address),
+        ),
+        metadata=env.catalog.current,
+        facilities=env.facilities,
+    )
+
+
 def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], *, trace_id: str) -> OperatorCall:
     """Check the management key. A server without one refuses everybody.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +12,7 @@ from narthex.http.client import Network
 from narthex.http.key_uses import KeyUses
 from narthex.ports.environment import Clock, Keyring, Random
 from narthex.ports.store import RootStore
-from narthex.usecases.call import Facilities
+from narthex.usecases.call import Call, Facilities
 from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory
 
@@ -69,6 +69,10 @@ class Environment:
         return f"{self.public_url}/errors"
 
 
+async def _nowhere(_: str) -> Call | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class AnonymousCall:
     """What an endpoint is given that anybody may call: nothing that needs a key, and no keys."""
@@ -79,6 +83,9 @@ class AnonymousCall:
     """By path: what does not change while the server runs, rendered when it starts."""
     host: str = ""
     """Which name the request was sent to, in lower case and without a port. Anybody can write any."""
+    enter: Callable[[str], Awaitable[Call | None]] = _nowhere
+    """Calls an application by its id; None where there is none. For those who hold a sealed ticket of it, which the
+    endpoint must read before it does anything: the id alone proves nothing."""
 
 
 def answer_headers(public_url: str) -> tuple[Header, ...]:

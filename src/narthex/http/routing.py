@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from narthex.base.errors import Refusal, Unavailable
 from narthex.http import client
-from narthex.http.authenticate import Access, authenticate_key, authenticate_operator
+from narthex.http.authenticate import Access, authenticate_key, authenticate_operator, enter_application
 from narthex.http.body import Body, read_body, read_query
 from narthex.http.environment import AnonymousCall, Environment, Header, Page, Stream
 from narthex.http.limits import ADDRESS
@@ -224,7 +225,8 @@ class Endpoint:
         env = self._env
         match spec.access:
             case Access.ANONYMOUS:
-                return dataclasses.replace(self._anonymous, host=client.host(scope["headers"]))
+                enter = partial(enter_application, env, headers, peer=_peer(scope), trace_id=trace)
+                return dataclasses.replace(self._anonymous, host=client.host(scope["headers"]), enter=enter)
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:
