@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from narthex.cli.operator import AsJson, Config, counted, operate, print_json, print_table, printable
+from narthex.cli.operator import AsJson, Config, Name, counted, operate, print_json, print_table, printable
 from narthex.http.problems import sentence
 
 if TYPE_CHECKING:
@@ -79,6 +79,111 @@ def passwordless(
 
         _, reports = operate(config, act)
     _tell(reports, ledger, as_json=as_json)
+
+
+@imports.command
+def archive(
+    file: Annotated[Path, Parameter(help="An archive that `narthex export` wrote.")],
+    /,
+    *,
+    rename: Annotated[
+        str | None, Parameter(name="--as", help="Another id for the application; keys and hashed aliases stay behind.")
+    ] = None,
+    keys: Annotated[
+        Literal["keep", "new", "keep-or-new"],
+        Parameter(
+            help="Let old keys go on working where they can and leave out the others, draw new ones for all, "
+            "or draw new ones for the others only. What is drawn is written to a file."
+        ),
+    ] = "keep",
+    keys_file: KeysFile = None,
+    into_existing: IntoExisting = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Bring an application from an archive. It is read to its end and checked before anything is written.
+
+    An import that was interrupted goes on when it is started again. What is here already stays as it is.
+    """
+    from narthex.adapters.archive_file import ArchiveReader
+    from narthex.usecases.archive import import_archive, verify_archive
+    from narthex.usecases.transfer import Terms
+
+    terms = Terms(into_existing=into_existing, dry_run=dry_run)
+    ledger = _ledger(file, keys_file)
+    with ArchiveReader(file) as reader:
+        verified = verify_archive(reader.lines())
+        assert verified.header is not None
+        name = rename or verified.header.application
+        counts = verified.counts
+        totals = {
+            name: {
+                "credentials": counts.get("credential", 0),
+                "aliases": counts.get("alias", 0),
+                "events": counts.get("event", 0),
+            }
+        }
+
+        async def act(call: Any) -> ApplicationReport:
+            with _progress(totals) as advance:
+                return await import_archive(
+                    call,
+                    reader.lines(),
+                    verified,
+                    app_id=rename,
+                    keys=keys,
+                    ledger=ledger,
+                    terms=terms,
+                    advance=advance,
+                )
+
+        _, report = operate(config, act)
+    _tell([report], ledger, as_json=as_json)
+
+
+def export(
+    name: Name,
+    file: Annotated[Path, Parameter(help="The archive to write; until it is whole it is called FILE.partial.")],
+    /,
+    *,
+    with_events: Annotated[bool, Parameter(help="Put the event log in as well.", negative="")] = False,
+    resume: Annotated[
+        bool, Parameter(help="Go on with an export that was interrupted, behind its last whole portion.", negative="")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Write an application to an archive, with everything personal that is kept of its users: guard it as you guard
+    the database. Servers may run meanwhile; for a state of one moment, freeze the application first.
+    """
+    from narthex import __version__
+    from narthex.adapters.archive_file import ArchiveWriter
+    from narthex.usecases.application import get_application
+    from narthex.usecases.archive import export_application
+    from narthex.usecases.archive_line import Checker
+
+    checker = Checker()
+
+    async def act(call: Any) -> None:
+        await get_application(call, name)  # No file is begun for one that does not exist.
+        store = call.root.tenant(name)
+        totals = {name: {"credentials": await store.count_credentials()}}
+        with ArchiveWriter(file, resume=resume, checker=checker) as writer, _progress(totals) as advance:
+            portions = export_application(
+                call, name, checker, server=__version__, with_events=with_events, advance=advance
+            )
+            async for portion in portions:
+                writer.write(portion)
+            writer.finish()
+
+    operate(config, act)
+    if as_json:
+        print_json({"app_id": name, "file": str(file), "counts": checker.counts, "sha256": checker.digest})
+        return
+    lines = ", ".join(f"{count:,} {kind}" for kind, count in checker.counts.items() if kind != "header")
+    print(f"Application {name} is in {file}: {lines}.")
+    print(f"SHA-256 of its lines: {checker.digest}")
 
 
 def _ledger(file: Path, keys_file: Path | None) -> SecretFile:

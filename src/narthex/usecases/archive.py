@@ -1,0 +1,455 @@
+"""An application as an archive: all that is kept of it, in lines that another server can read.
+
+An export reads portion after portion while the server goes on: each portion is as the database was at its moment. A
+credential that is made behind the place where the export reads is not in it, and one that is used meanwhile may have
+its old counter. Whoever moves for good freezes the application first.
+
+Token keys stay: tokens live minutes. Secrets of webhooks stay too, and are drawn anew where the archive comes to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from narthex.base.errors import Conflict, Malformed, Rejected
+from narthex.base.values import Secret, uuid_text
+from narthex.ports.records import (
+    Alias,
+    ApiKey,
+    Application,
+    AttestationEvidence,
+    Credential,
+    Event,
+    EventFilter,
+    KeyKind,
+    Webhook,
+)
+from narthex.ports.store import StoreUnavailable, TenantStore
+from narthex.usecases.alias import reference_hash
+from narthex.usecases.api_key import key_mac
+from narthex.usecases.application import get_application
+from narthex.usecases.archive_line import (
+    FORMAT,
+    VERSION,
+    AliasLine,
+    ApiKeyLine,
+    ArchiveUnreadable,
+    AuthenticatorLine,
+    Checker,
+    ConfigurationLine,
+    CredentialLine,
+    End,
+    EventLine,
+    Header,
+    Line,
+    OriginLine,
+    ReportLine,
+    RpIdLine,
+    SettingsLine,
+    WebhookLine,
+)
+from narthex.usecases.call import OperatorCall
+from narthex.usecases.reference_row import RecordUnreadable, alias_record, checked_credential
+from narthex.usecases.transfer import (
+    PORTION,
+    Advance,
+    ApplicationReport,
+    Arrival,
+    KeyLedger,
+    Parts,
+    Terms,
+    begin,
+    drawn_again,
+)
+from narthex.webauthn.errors import quoted
+
+KeyTreatment = Literal["keep", "new", "keep-or-new"]
+_TOGETHER: Final = 50
+_MAC_SIZE: Final = 32
+_SECRET_SIZE: Final = 32
+_NOUNS: Final[dict[type, str]] = {CredentialLine: "credentials", AliasLine: "aliases", EventLine: "events"}
+
+
+class ArchiveOfAnother(Rejected):
+    """What was exported so far is another application's, or was begun in another way."""
+
+    code = "archive-of-another"
+    advice = "export to another file, or leave --resume away to begin anew"
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+async def export_application(
+    call: OperatorCall, app_id: str, checker: Checker, *, server: str, with_events: bool, advance: Advance
+) -> AsyncIterator[bytes]:
+    """An application in portions of whole lines; the last portion ends the archive.
+
+    Args:
+        checker: has read what an earlier run wrote, or nothing. The export goes on behind that.
+        server: this version.
+
+    Raises:
+        ApplicationNotFound, ArchiveOfAnother, StoreUnavailable.
+    """
+    application = await get_application(call, app_id)
+    store = call.root.tenant(app_id)
+    fingerprint = call.keyring.fingerprint.hex()
+    header = Header(FORMAT, VERSION, app_id, call.now, fingerprint, server, with_events)
+    if checker.header is None:
+        reports = await store.list_reports(since=None, until=None)
+        # One portion, so that an export that goes on knows that all of it is there.
+        own = [header, *_own_lines(application), *map(ReportLine, reports)]
+        yield b"".join(checker.append(line) for line in own)
+    elif not _goes_on(checker.header, header):
+        raise ArchiveOfAnother(f"the file holds the beginning of another export than that of {quoted(app_id)}")
+    parts = [_credential_lines(store, checker), _alias_lines(call, app_id, store, checker)]
+    if with_events:
+        parts.append(_event_lines(store, checker))
+    for part in parts:
+        async for lines in part:
+            yield b"".join(checker.append(line) for line in lines)
+            advance(app_id, _NOUNS[type(lines[0])], len(lines))
+            await asyncio.sleep(0)  # SQLite answers without a pause; others have their turn now.
+    yield checker.end()
+
+
+def _goes_on(begun: Header, header: Header) -> bool:
+    return (begun.application, begun.master_key, begun.version, begun.with_events) == (
+        header.application,
+        header.master_key,
+        header.version,
+        header.with_events,
+    )
+
+
+def _own_lines(application: Application) -> Iterator[Line]:
+    yield SettingsLine(
+        application.created_at, application.settings, delete_at=application.delete_at, frozen_at=application.frozen_at
+    )
+    yield from map(ApiKeyLine, application.api_keys)
+    yield from map(ConfigurationLine, application.configurations)
+    yield from map(AuthenticatorLine, application.authenticators)
+    yield from map(OriginLine, application.seen_origins)
+    yield from map(RpIdLine, application.related_rp_ids)
+    for webhook in application.webhooks:
+        yield WebhookLine(
+            webhook.webhook_id,
+            webhook.url,
+            webhook.event_types,
+            webhook.description,
+            webhook.enabled,
+            webhook.created_at,
+        )
+
+
+async def _credential_lines(store: TenantStore, checker: Checker) -> AsyncIterator[list[Line]]:
+    last = checker.last
+    if isinstance(last, AliasLine | EventLine):
+        return
+    after = (last.credential.user_id, last.credential.credential_id) if isinstance(last, CredentialLine) else None
+    while portion := await store.scan_credentials(after=after, most=PORTION):
+        evidence = await _evidence(store, portion)
+        yield [CredentialLine(each, evidence.get(each.credential_id)) for each in portion]
+        after = (portion[-1].user_id, portion[-1].credential_id)
+
+
+async def _evidence(store: TenantStore, portion: Sequence[Credential]) -> dict[bytes, AttestationEvidence]:
+    # Where nothing was attested, nothing was kept.
+    attested = [each.credential_id for each in portion if each.attestation_format != "none"]
+    found: dict[bytes, AttestationEvidence] = {}
+    for start in range(0, len(attested), _TOGETHER):
+        some = attested[start : start + _TOGETHER]
+        kept = await asyncio.gather(*(store.find_evidence(credential_id) for credential_id in some))
+        found |= {name: evidence for name, evidence in zip(some, kept, strict=True) if evidence is not None}
+    return found
+
+
+async def _alias_lines(
+    call: OperatorCall, app_id: str, store: TenantStore, checker: Checker
+) -> AsyncIterator[list[Line]]:
+    last = checker.last
+    if isinstance(last, EventLine):
+        return
+    after = call.keyring.mac("alias", last.reference_hash) if isinstance(last, AliasLine) else b""
+    while portion := await store.scan_aliases(after=after, most=PORTION):
+        yield [
+            AliasLine(
+                user_id,
+                call.keyring.unwrap("alias-hash", app_id.encode() + alias.mac, alias.sealed_hash),
+                alias.plaintext,
+            )
+            for user_id, alias in portion
+        ]
+        after = portion[-1][1].mac
+
+
+async def _event_lines(store: TenantStore, checker: Checker) -> AsyncIterator[list[Line]]:
+    after = checker.last.event.event_id if isinstance(checker.last, EventLine) else b""
+    while portion := await store.list_events_after(which=EventFilter(), after=after, most=PORTION):
+        yield [EventLine(each) for each in portion]
+        after = portion[-1].event_id
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+
+
+def verify_archive(lines: Iterable[bytes]) -> Checker:
+    """Read an archive to its end.
+
+    Raises:
+        ArchiveUnreadable: it is no whole one, or it was altered.
+    """
+    checker = Checker()
+    for raw in lines:
+        checker.read(raw)
+    checker.finish()
+    return checker
+
+
+async def import_archive(
+    call: OperatorCall,
+    lines: Iterable[bytes],
+    verified: Checker,
+    *,
+    app_id: str | None,
+    keys: KeyTreatment,
+    ledger: KeyLedger,
+    terms: Terms,
+    advance: Advance = lambda *_: None,
+) -> ApplicationReport:
+    """Bring the application of an archive here.
+
+    Args:
+        lines: of the archive, once more from its beginning.
+        verified: what `verify_archive` found.
+        app_id: under which other id; None for its own.
+
+    Raises:
+        ArchiveUnreadable: it is not the archive any more that was verified.
+        StoreUnavailable.
+    """
+    header = verified.header
+    assert header is not None
+    to = app_id or header.application
+    report = ApplicationReport(to)
+    bearing = _Bearing(call, header, to, report, ledger, terms, keys)
+    checker = Checker()
+    try:
+        reader = _Reader(checker, lines)
+        parts = bearing.parts(reader.own_lines())
+        # Under another id the same archive is another import.
+        source = verified.digest[:16]
+        arrival = await begin(
+            call, to, parts, source=source, report=report, terms=terms, draw=bearing.draw, advance=advance
+        )
+        await _arrive(arrival, bearing, reader)
+    except (StoreUnavailable, ArchiveUnreadable):
+        raise
+    except (Malformed, Conflict) as e:
+        report.state = "refused" if report.state == "read" else "stopped"
+        report.notes.append(e.message + (f"; {e.advice}" if e.advice else ""))
+        return report
+    checker.finish()
+    if checker.digest != verified.digest:
+        raise ArchiveUnreadable("the archive was changed while it was imported")
+    await arrival.finish()
+    return report
+
+
+class _Reader:
+    """Lines of an archive: the application's own, then the rest."""
+
+    def __init__(self, checker: Checker, lines: Iterable[bytes]) -> None:
+        self._checker = checker
+        self._lines = (checker.read(raw) for raw in lines)
+        self._next: Line | None = None
+
+    def own_lines(self) -> Iterator[Line]:
+        for line in self._lines:
+            if isinstance(line, ReportLine | CredentialLine | AliasLine | EventLine | End):
+                self._next = line
+                return
+            yield line
+        self._checker.finish()
+
+    def portions(self) -> Iterator[list[Line]]:
+        """Lines of one kind together."""
+        gathered: list[Line] = [] if self._next is None else [self._next]
+        for line in self._lines:
+            if gathered and (type(line) is not type(gathered[0]) or len(gathered) == PORTION):
+                yield gathered
+                gathered = []
+            gathered.append(line)
+        if gathered:
+            yield gathered
+
+
+async def _arrive(arrival: Arrival, bearing: _Bearing, reader: _Reader) -> None:
+    for portion in reader.portions():
+        match portion[0]:
+            case ReportLine():
+                await arrival.reports([line.report for line in portion if isinstance(line, ReportLine)])
+            case CredentialLine():
+                await arrival.credentials(bearing.credentials(portion))
+            case AliasLine():
+                await arrival.aliases(bearing.aliases(portion))
+            case EventLine():
+                await arrival.events(bearing.events(portion))
+            case _:
+                pass  # The end.
+
+
+def _webhook(line: WebhookLine) -> Webhook:
+    return Webhook(
+        line.webhook_id, line.url, line.event_types, b"", line.created_at, description=line.description, enabled=False
+    )
+
+
+def webhook_secret(raw: bytes) -> Secret:
+    """As Standard Webhooks spells one."""
+    return Secret(f"whsec_{b64encode(raw).decode()}")
+
+
+def wrap_webhook_secret(call: OperatorCall, app_id: str, webhook_id: bytes, secret: Secret) -> bytes:
+    """For keeping, bound to its row."""
+    raw = b64decode(secret.removeprefix("whsec_"))
+    return call.keyring.wrap("webhook-secret", app_id.encode() + webhook_id, raw)
+
+
+class _Bearing:
+    """What an archive's lines are here: under another id, and under another master key, some of it is not the same."""
+
+    def __init__(
+        self,
+        call: OperatorCall,
+        header: Header,
+        app_id: str,
+        report: ApplicationReport,
+        ledger: KeyLedger,
+        terms: Terms,
+        keys: KeyTreatment,
+    ) -> None:
+        self._call = call
+        self._app_id = app_id
+        self._report = report
+        self._ledger = ledger
+        self._terms = terms
+        self._keys = keys
+        self._is_renamed = app_id != header.application
+        self._is_own_key = header.master_key == call.keyring.fingerprint.hex()
+        self._lost: list[ApiKey] = []
+
+    def parts(self, lines: Iterator[Line]) -> Parts:
+        """
+        Raises:
+            ArchiveUnreadable.
+        """
+        parts: Parts | None = None
+        for line in lines:
+            if isinstance(line, SettingsLine):
+                parts = Parts(line.created_at, line.settings, line.delete_at, line.frozen_at)
+            elif parts is not None:
+                self._add(parts, line)
+        if parts is None:
+            raise ArchiveUnreadable("the archive says nothing of the application itself")
+        return parts
+
+    def _add(self, parts: Parts, line: Line) -> None:
+        match line:
+            case ApiKeyLine(api_key=key):
+                kept = self._kept_key(key) if self._keys != "new" else None
+                if kept is None:
+                    self._lost.append(key)
+                else:
+                    parts.api_keys.append(kept)
+            case ConfigurationLine(configuration=configuration):
+                parts.configurations.append(configuration)
+            case AuthenticatorLine(authenticator=authenticator):
+                parts.authenticators.append(authenticator)
+            case OriginLine(origin=origin):
+                parts.origins.append(origin)
+            case RpIdLine(rp_id=rp_id):
+                parts.rp_ids.append(rp_id)
+            case WebhookLine():
+                parts.webhooks.append(_webhook(line))
+            case _:
+                pass
+
+    def _kept_key(self, key: ApiKey) -> ApiKey | None:
+        """The key, where it can open something here; None where nobody here could know it."""
+        if self._is_renamed:
+            return None  # A key's text begins with the application's id.
+        if self._is_own_key:
+            return key
+        if key.kind is KeyKind.PUBLIC and key.value is not None:
+            return msgspec.structs.replace(key, mac=key_mac(self._call.keyring, key.value))
+        if key.reference_hash is not None:
+            return msgspec.structs.replace(key, mac=self._call.random(_MAC_SIZE))
+        return None
+
+    def draw(self, parts: Parts, existing: Application | None) -> None:
+        """Draw what cannot come along: keys, if so asked, and the secrets of webhooks."""
+        taken = [key.hint for key in (*parts.api_keys, *(existing.api_keys if existing is not None else ()))]
+        if self._keys == "keep":
+            for key in self._lost:
+                self._report.refuse("api keys", f"***{key.hint}", self._why_lost())
+        else:
+            drawn = drawn_again(
+                self._call, self._app_id, self._lost, self._ledger, taken=taken, dry_run=self._terms.dry_run
+            )
+            parts.api_keys += drawn
+            left_out = len(self._lost) - len(drawn)
+            if left_out:
+                self._report.notes.append(f"keys that were locked are not drawn anew: {left_out}")
+        there = {webhook.webhook_id for webhook in existing.webhooks} if existing is not None else set()
+        parts.webhooks = [each if each.webhook_id in there else self._with_secret(each) for each in parts.webhooks]
+
+    def _why_lost(self) -> str:
+        if self._is_renamed:
+            return "a key begins with the id of its application, and this one has another now"
+        return "only the server with the old master key can know it; `--keys keep-or-new` draws another"
+
+    def _with_secret(self, webhook: Webhook) -> Webhook:
+        """Switched off: until the receiver has the new secret, it would refuse whatever comes."""
+        name = f"secret of webhook {uuid_text(webhook.webhook_id)}"
+        drawn = webhook_secret(self._call.random(_SECRET_SIZE))
+        secret = self._ledger.find(self._app_id, name) or drawn
+        if not self._terms.dry_run:
+            self._ledger.keep(self._app_id, name, secret)
+        self._report.notes.append(f"webhook {quoted(webhook.url)} is off until its receiver has the new secret")
+        return msgspec.structs.replace(
+            webhook, wrapped_secret=wrap_webhook_secret(self._call, self._app_id, webhook.webhook_id, secret)
+        )
+
+    def credentials(self, portion: Iterable[Line]) -> list[tuple[Credential, AttestationEvidence | None]]:
+        kept = []
+        for line in portion:
+            assert isinstance(line, CredentialLine)
+            try:
+                kept.append((checked_credential(line.credential), line.evidence))
+            except RecordUnreadable as e:
+                self._report.refuse("credentials", line.credential.credential_id.hex(), e.message)
+        return kept
+
+    def aliases(self, portion: Iterable[Line]) -> list[tuple[str, Alias]]:
+        kept = []
+        for line in portion:
+            assert isinstance(line, AliasLine)
+            name = line.reference_hash
+            if self._is_renamed:
+                if line.plaintext is None:
+                    reason = "only its hash is kept, and the old id of the application is part of that"
+                    self._report.refuse("aliases", name.hex()[:16], reason)
+                    continue
+                name = reference_hash(self._app_id, line.plaintext)
+            kept.append((line.user_id, alias_record(self._call.keyring, self._app_id, name, line.plaintext)))
+        return kept
+
+    def events(self, portion: Iterable[Line]) -> list[Event]:
+        return [line.event for line in portion if isinstance(line, EventLine)]
