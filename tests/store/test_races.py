@@ -180,6 +180,28 @@ async def _application(tenant: TenantStore) -> Application:
     return found
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_two_imports_of_the_same_keep_each_once(database_url: str, nodes: int) -> None:
+    credentials = [make_credential(f"{n}") for n in range(100)]
+    aliases = [(f"user {n}", make_alias(f"{n}")) for n in range(100)]
+
+    async def act() -> None:
+        roots = [await open_store(database_url) for _ in range(nodes)]
+        tenants = [roots[n % nodes].tenant("app") for n in range(8)]
+        await make_application(roots[0], "app")
+        orders = [1, -1] * 4
+        kept = await asyncio.gather(
+            *(tenant.keep_credentials(credentials[::order]) for tenant, order in zip(tenants, orders, strict=True)),
+            *(tenant.keep_aliases(aliases[::order]) for tenant, order in zip(tenants, orders, strict=True)),
+        )
+        assert (sum(kept[:8]), sum(kept[8:])) == (100, 100)
+        assert await tenants[0].count_credentials() == 100
+        for root in roots:
+            await root.close()
+
+    asyncio.run(act())
+
+
 def test_a_refused_act_does_not_disturb_those_beside_it(on_store: Callable[[Test], None]) -> None:
     """On SQLite all of these share one transaction."""
 

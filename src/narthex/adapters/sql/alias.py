@@ -58,7 +58,8 @@ def add_many(app_id: str, portion: Sequence[tuple[str, Alias]]) -> Step:
     """Keeps those of a portion that nobody bears."""
     statement = _add_many(len(portion))
     values: dict[str, object] = {}
-    for n, (user_id, alias) in enumerate(portion):
+    # In the order of their MACs, as in `_replace`.
+    for n, (user_id, alias) in enumerate(sorted(portion, key=lambda borne: borne[1].mac)):
         values |= {
             f"mac_{n}": alias.mac,
             f"sealed_hash_{n}": alias.sealed_hash,

@@ -178,7 +178,9 @@ def _add(app_id: str, change: AddCredential) -> list[Step]:
 def add_many(app_id: str, portion: Sequence[Credential]) -> Step:
     """Keeps those of a portion whose ids are free."""
     statement = _add_many(len(portion))
-    values = {f"{name}_{n}": value for n, kept in enumerate(portion) for name, value in _values(kept).items()}
+    # In the order of their ids, so that two imports of the same ones meet in one order.
+    ordered = sorted(portion, key=lambda kept: kept.credential_id)
+    values = {f"{name}_{n}": value for n, kept in enumerate(ordered) for name, value in _values(kept).items()}
     return statement, statement.bind(app_id, **values)
 
 

@@ -84,7 +84,7 @@ _CREDENTIALS_PORTION: Final = 10_000
 _ACTIVE_USERS_PORTION: Final = 500
 # A statement for each power of two up to this is kept prepared, so that an import needs few of them.
 _KEPT_AT_ONCE: Final = 128
-_ERASED_AT_ONCE: Final = 500
+_ERASED_AT_ONCE: Final = 250
 # A purge yields between portions: one long delete would keep sign-ins waiting.
 _PURGE_PORTION: Final = 1000
 _APPLICATIONS_PORTION: Final = 200
