@@ -10,6 +10,8 @@ from tests.support.authenticator import SoftwareAuthenticator
 
 ORIGIN = "https://shop.example.org"
 RP_ID = "shop.example.org"
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+DEVICE = "Chrome, Linux "
 
 
 class Page:
@@ -31,9 +33,12 @@ class Page:
         made: str = answer["token"]
         return made
 
+    def begin_sign_in(self, **whom: str) -> dict[str, Any]:
+        return self._post("/signin/begin", **whom)
+
     def sign_in(self, **whom: str) -> str:
         """Use a passkey; gives the token for the backend."""
-        begun = self._post("/signin/begin", **whom)
+        begun = self.begin_sign_in(**whom)
         response = self.authenticator.sign_in(begun["data"], origin=ORIGIN)
         signed_in: str = self._post("/signin/complete", session=begun["session"], response=response)["token"]
         return signed_in
@@ -41,7 +46,7 @@ class Page:
     def _post(self, path: str, **members: Any) -> dict[str, Any]:
         answer = httpx.post(
             self.base_url + path,
-            headers={"ApiKey": self.public_key},
+            headers={"ApiKey": self.public_key, "User-Agent": USER_AGENT},
             json={"origin": ORIGIN, "rpid": RP_ID, **members},
         )
         assert answer.status_code == 200, answer.text

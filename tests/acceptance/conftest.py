@@ -9,15 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.ceremonies import Page
+from tests.acceptance.mailbox import Mailbox
 from tests.support.server import AppKeys, RunningServer, running_server
+
+SENDER = "passkeys@shop.example.org"
+MAIL_QUOTA = 100
+"""In 30 days; an application of today may send a fifth of it."""
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server on an empty database, once of each kind; it makes the tables itself."""
-    with running_server(_database_url(request, tmp_path_factory.mktemp("acceptance"))) as running:
+    """A server on an empty database, once of each kind; it makes the tables itself, and mails into a directory."""
+    directory = tmp_path_factory.mktemp("acceptance")
+    mail: dict[str, object] = {"mail": directory / "mail", "mail_from": SENDER, "new_application_hold": 0}
+    with running_server(_database_url(request, directory), **mail) as running:
         yield running
 
 
@@ -30,7 +37,12 @@ def _database_url(request: pytest.FixtureRequest, directory: Path) -> str:
 
 @pytest.fixture
 def app(server: RunningServer) -> AppKeys:
-    return server.create_app(f"acceptance{next(_numbers)}")
+    return server.create_app(f"acceptance{next(_numbers)}", magicLinkEmailMonthlyQuota=MAIL_QUOTA)
+
+
+@pytest.fixture
+def mailbox(server: RunningServer) -> Mailbox:
+    return Mailbox(Path(server.environment["NARTHEX_MAIL"]))
 
 
 @pytest.fixture
