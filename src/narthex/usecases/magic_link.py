@@ -3,7 +3,7 @@
 `send_magic_link` refuses what may not go, counts the mail before it goes, and uncounts it when it could not be handed
 over. Where the mail leads is the application's choice:
 
-* By default (`magic_link_confirmation`), to a page of this server. Looking at it (`look_at_link`) uses nothing up, for
+* By default (`magic_link_confirmation`), to a page of this server. Looking at it (`read_link`) uses nothing up, for
   scanners open every link of a mail; a click (`open_link`) spends the ticket and makes the sign-in token.
 * Straight to the backend's address with a sign-in token in it, as the compatible API has it (its section 7.11). Then
   whoever opens the link first has the token.
@@ -195,17 +195,24 @@ async def send_magic_link(
         await call.store.commit(*changes)
 
 
-async def look_at_link(call: Call, ticket: str) -> LinkTicket:
-    """What a link would do, without doing it.
+async def read_link(call: Call, ticket: str) -> LinkTicket:
+    """What a link would do, without doing it, whether or not it still does it.
 
     Raises:
-        InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent.
+        InvalidToken, InvalidTokenFormat.
     """
-    link = await open_token(call, ticket, TokenKind.LINK, LinkTicket)
+    return await open_token(call, ticket, TokenKind.LINK, LinkTicket)
+
+
+async def require_unused(call: Call, link: LinkTicket) -> None:
+    """Pass while a link can still be used.
+
+    Raises:
+        ExpiredToken, NonceSpent.
+    """
     refuse_expired(link.expires_at, now=call.now)
     if await call.store.is_spent(link.ticket_id):
         raise NonceSpent("the link was used before")
-    return link
 
 
 def is_served(call: Call, link: LinkTicket) -> bool:
@@ -219,10 +226,11 @@ async def open_link(call: Call, link: LinkTicket) -> str:
     """Use a link up; gives the address with a sign-in token to go to.
 
     Args:
-        link: looked at, and served.
+        link: unused so far, and served.
 
     Raises:
         NonceSpent: somebody was faster.
+        ApplicationGone.
     """
     assurance = _by_link(call, device=call.caller.device, address=call.caller.address)
     # Sealed before it is earned: once the ticket is spent, nothing that can fail may stand in its way.
