@@ -16,7 +16,7 @@ from narthex.usecases.transfer import PORTION
 from tests.transfer.commands import Commands, credential
 from tests.transfer.reference import ReferenceDatabase
 
-MANY = 30_000
+MANY = 20_000
 SECRET = f"demo:secret:{'2' * 28}bbbb"
 
 

@@ -42,8 +42,8 @@ class SecretFile:
             lines = path.read_bytes().splitlines() if path.exists() else []
         except OSError as e:
             raise SecretFileUnusable(f"`{path}` cannot be read: {e.strerror}") from e
-        for number, line in enumerate(lines, 1):
-            self._read(line, is_last=number == len(lines))
+        for line in lines:
+            self._read(line)
 
     def find(self, app_id: str, name: str) -> Secret | None:
         return self._kept.get((app_id, name))
@@ -77,13 +77,13 @@ class SecretFile:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
-    def _read(self, line: bytes, *, is_last: bool) -> None:
+    def _read(self, line: bytes) -> None:
         if not line:
             return
         try:
             read = msgspec.json.decode(line, type=_Line)
         except msgspec.MsgspecError:
-            if is_last and line.startswith(b"{"):
+            if line.startswith(b'{"application":"'[: len(line)]) and not line.endswith(b"}"):
                 return  # Cut off by a run that died: nothing was committed with it.
             raise SecretFileUnusable(f"`{self.path}` is there and holds something else") from None
         self._kept[read.application, read.name] = Secret(read.secret)

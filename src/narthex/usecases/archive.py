@@ -317,9 +317,9 @@ def webhook_secret(raw: bytes) -> Secret:
 
 
 def wrap_webhook_secret(call: OperatorCall, app_id: str, webhook_id: bytes, secret: Secret) -> bytes:
-    """For keeping, bound to its row."""
+    """For keeping, bound to its row, as `narthex.usecases.webhook` opens it."""
     raw = b64decode(secret.removeprefix("whsec_"))
-    return call.keyring.wrap("webhook-secret", app_id.encode() + webhook_id, raw)
+    return call.keyring.wrap("webhook-secret", webhook_id + app_id.encode(), raw)
 
 
 class _Bearing:
