@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from base64 import b64decode, urlsafe_b64encode
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from playwright.sync_api import Browser
 
+from tests.acceptance.mailbox import Mailbox
 from tests.browser.conftest import Backend, Visitor, Visits
 from tests.support.postgres import Cluster
 from tests.support.server import AppKeys, RunningServer, running_server
@@ -310,3 +314,150 @@ def test_a_passkey_lives_on_postgresql_too(postgres_cluster: Cluster, visit: Vis
         assert {made["credentialId"]} == {verified["credentialId"] for verified in used}
         assert ["sign-in"] * 4 + ["step-up"] == [verified["purpose"] for verified in used]
     postgres_cluster.drop_database("browser")
+
+
+# --- what the backend changes, and the page then meets ---------------------------------------------------------------
+
+
+def manage(backend: Backend, path: str, **members: Any) -> None:
+    """Let the customer's backend change something."""
+    answer = httpx.post(backend.base_url + path, headers={"ApiSecret": backend.keys.secret}, json=members)
+    assert answer.is_success, answer.text
+
+
+def lock(server: RunningServer, app_id: str, key: str) -> None:
+    """Let the operator lock a key."""
+    path = f"{server.base_url}/admin/apps/{app_id}/api-keys/{key[-4:]}/lock"
+    assert httpx.post(path, headers={"ManagementKey": server.management_key}).is_success
+
+
+def test_a_passkey_that_the_backend_deleted_is_named_in_the_refusal(member: Visitor, backend: Backend) -> None:
+    [kept] = [urlsafe_b64encode(b64decode(text)).rstrip(b"=").decode() for text in credential_ids(member)]
+    manage(backend, "/credentials/delete", credentialId=kept)
+    error = member.call("signinWithDiscoverable")["error"]
+    assert ("server", "unknown_credential", kept) == (error["from"], error["errorCode"], error["credentialId"])
+    member.expect_errors(f"{REFUSED}400")
+
+
+def test_a_user_whom_the_backend_deleted_signs_in_no_more_and_may_come_again(member: Visitor, backend: Backend) -> None:
+    """The old passkey stays with the authenticator, and is no reason for it to make no new one."""
+    manage(backend, "/users/delete", userId="user-1")
+    assert "unknown_credential" == member.call("signinWithId", "user-1")["error"]["errorCode"]
+    member.expect_errors(f"{REFUSED}400")
+    made = backend.verify(member.call("register", backend.register_token(), "Anew")["token"])
+    used = backend.verify(member.call("signinWithId", "user-1")["token"])
+    assert (made["credentialId"], "Anew") == (used["credentialId"], used["nickname"])
+
+
+def test_an_alias_that_the_backend_moved_names_the_other_user(member: Visitor, backend: Backend) -> None:
+    member.call("register", backend.register_token("user-2"))
+    manage(backend, "/alias", userId="user-1", aliases=[])
+    manage(backend, "/alias", userId="user-2", aliases=["ann@example.com"])
+    answer = member.call("signinWithAlias", "ann@example.com")
+    assert "user-2" == backend.verify(answer["token"])["userId"]
+
+
+def test_a_step_up_for_a_purpose_that_was_configured_says_so(member: Visitor, backend: Backend) -> None:
+    manage(
+        backend,
+        "/auth-configs/add",
+        purpose="pay",
+        userVerificationRequirement="required",
+        timeToLive="00:00:30",
+        performedBy="ann",
+    )
+    step_up = {"signinMethod": {"alias": "ann@example.com"}, "purpose": "pay"}
+    assert "pay" == backend.verify(member.call("stepup", step_up)["token"])["purpose"]
+    member.authenticator.set_user_verified(False)
+    assert client_error(member.call("stepup", step_up), "The operation either timed out or was not allowed")
+    member.expect_errors("NotAllowedError:", "{from: client")
+
+
+def test_a_step_up_may_come_from_autofill(member: Visitor, backend: Backend) -> None:
+    answer = member.call("stepup", {"signinMethod": {"autofill": True}})
+    assert "step-up" == backend.verify(answer["token"])["purpose"]
+
+
+def test_a_step_up_without_a_method_is_the_clients_own_error(member: Visitor) -> None:
+    assert client_error(member.call("stepup", {}), "You need to provide the signinMethod")
+    member.expect_errors("Error: You need to provide the signinMethod", "{from: client")
+
+
+def test_a_locked_key_is_explained_across_origins(member: Visitor, server: RunningServer, backend: Backend) -> None:
+    lock(server, backend.keys.app_id, backend.keys.public)
+    error = member.call("signinWithId", "user-1")["error"]
+    assert ("server", 401, "A valid 'ApiKey' header is required.") == (error["from"], error["status"], error["title"])
+    member.expect_errors(f"{REFUSED}401")
+    member.configure(apiKey=backend.keys.second_public)
+    assert "user-1" == backend.verify(member.call("signinWithId", "user-1")["token"])["userId"]
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [("register_something!", "invalid_token_format"), ("verify_k8QgAAAA", "invalid_token"), (None, "missing_token")],
+)
+def test_what_is_no_register_token_is_refused_by_name(visitor: Visitor, token: str | None, code: str) -> None:
+    error = visitor.call("register", token)["error"]
+    assert ("server", 400, code) == (error["from"], error["status"], error["errorCode"])
+    assert error["title"]
+    visitor.expect_errors(f"{REFUSED}400", "{type: ")
+
+
+def test_a_nickname_that_is_too_long_is_refused_with_the_sentence_to_show(visitor: Visitor, backend: Backend) -> None:
+    error = visitor.call("register", backend.register_token(), "n" * 65)["error"]
+    assert ("server", 400) == (error["from"], error["status"])
+    assert {"nickname": ["Nickname cannot be longer than 64 characters."]} == error["errors"]
+    visitor.expect_errors(f"{REFUSED}400")
+
+
+def test_a_wrapper_may_put_its_version_before_the_clients(member: Visitor, backend: Backend) -> None:
+    """The header is one that browsers ask leave for, whatever it says."""
+    member.page.evaluate("() => { client.clientVersion = 'blazor-1.2.3' }")
+    assert "blazor-1.2.3+js-1.1.0" == member.page.evaluate("() => client.clientVersion")
+    assert "user-1" == backend.verify(member.call("signinWithId", "user-1")["token"])["userId"]
+
+
+def test_the_client_knows_what_the_browser_can_do(visitor: Visitor) -> None:
+    assert [True, True, True] == [
+        visitor.call(method) for method in ("isBrowserSupported", "isPlatformSupported", "isAutofillSupported")
+    ]
+
+
+def test_a_magic_link_is_clicked_and_leads_to_the_customers_page(browser: Browser, site: str, tmp_path: Path) -> None:
+    """From the mail to the token, under the policy that the server's page has in a real browser."""
+    with running_server(mail=tmp_path, mail_from="passkeys@shop.example.org", new_application_hold=0) as server:
+        backend = Backend(server.base_url, server.create_app("demo", magicLinkEmailMonthlyQuota=100))
+        manage(
+            backend, "/magic-links/send", emailAddress="ann@example.com", urlTemplate=f"{site}/#$TOKEN", userId="user-1"
+        )
+        page = browser.new_page()
+        shown: list[str] = []
+        page.on("console", lambda message: shown.append(message.text))
+        page.on("pageerror", lambda error: shown.append(str(error)))
+        page.goto(Mailbox(tmp_path).link_to("ann@example.com"))
+        assert "Sign in to localhost" == page.get_by_role("heading").inner_text()
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{site}/#verify_*")
+        verified = backend.verify(page.url.partition("#")[2])
+        assert ("user-1", "magic_link") == (verified["userId"], verified["type"])
+        assert [] == shown
+        page.close()
+
+
+def test_refusals_are_the_same_on_postgresql(postgres_cluster: Cluster, visit: Visits) -> None:
+    with running_server(postgres_cluster.create_database("browser_refusals")) as server:
+        backend = Backend(server.base_url, server.create_app("demo"))
+        visitor = visit(backend)
+        made = backend.verify(visitor.call("register", backend.register_token(aliases=["ann"]))["token"])
+        kept = urlsafe_b64encode(b64decode(made["credentialId"])).rstrip(b"=").decode()
+        manage(backend, "/credentials/delete", credentialId=kept)
+        unknown = visitor.call("signinWithAlias", "ann")["error"]
+        assert (400, "unknown_credential", kept) == (
+            unknown["status"],
+            unknown["errorCode"],
+            unknown["credentialId"],
+        )
+        lock(server, "demo", backend.keys.public)
+        assert 401 == visitor.call("signinWithId", "user-1")["error"]["status"]
+        visitor.expect_errors(f"{REFUSED}400", f"{REFUSED}401")
+    postgres_cluster.drop_database("browser_refusals")
