@@ -33,8 +33,9 @@ MOST_RECIPIENTS: Final = 20
 NOTICES_OF_TOKEN: Final = Limit("notices-of-token", most=1, window_s=60)
 """Where a sign-in token may be verified more than once, only one notice of it a minute."""
 
-# Without dots, slashes and colons: mail readers make links of what has them.
-_DEVICE = re.compile(r"[A-Za-z0-9 ,_()+-]{1,80}\Z")
+# Some browsers name themselves as they like. Mail readers make links of what has dots, slashes or colons, and of the
+# numbers of telephones; what is longer tells a story.
+_DEVICE = re.compile(r"(?!.*[0-9]{4})[A-Za-z0-9 ,_()+-]{1,48}\Z")
 
 
 async def new_passkey_notices(call: Call, ceremony: RegistrationSession, credential: Credential) -> list[Change]:
