@@ -144,8 +144,9 @@ def test_a_lock_allows_what_was_agreed_to_and_nothing_since(
     """While the operator reads the list, somebody signs in on a page of their own."""
     customers.register(("ann", OLD))
     monkeypatch.setattr("sys.stdin", Asked(lambda: customers.register(("mallory", EVIL))))
-    said = operator.does("app", "lock", "demo")
-    assert "Allow these, and nothing else? [y/N]" in said
+    done = operator.run("app", "lock", "demo")
+    said = done.stdout
+    assert "Allow these, and nothing else? [y/N]" in done.stderr
     assert f"left out: https://{EVIL}\n" in said
     assert ([f"https://{OLD}"], [OLD]) == (decided(operator)["origins"], decided(operator)["rpIds"])
 

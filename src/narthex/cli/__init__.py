@@ -9,24 +9,47 @@ import asyncio
 import os
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 
 from narthex import __version__
 from narthex.base.errors import Refusal
+from narthex.cli import lifecycle as lifecycle  # With it, applications have the commands of their life.
+from narthex.cli.alias import aliases
+from narthex.cli.api_key import keys
 from narthex.cli.application import applications
+from narthex.cli.configuration import configurations
+from narthex.cli.credential import credentials
+from narthex.cli.event import events
+from narthex.cli.job import jobs
 from narthex.cli.metadata import metadata
-from narthex.cli.operator import Config, settings_of
+from narthex.cli.operator import AsJson, Config, print_json, settings_of
 from narthex.cli.policy import policies
+from narthex.cli.transfer import imports
+from narthex.cli.user import users
+from narthex.cli.webhook import webhooks
 from narthex.http.problems import sentence
 from narthex.settings import SETTINGS, Settings
 
 app = App(name="narthex", help="A self-hosted passkey server.", version=__version__)
-app.command(applications)
-app.command(policies)
-app.command(metadata)
+for room in (
+    applications,
+    keys,
+    policies,
+    users,
+    credentials,
+    aliases,
+    configurations,
+    events,
+    webhooks,
+    jobs,
+    imports,
+    metadata,
+):
+    app.command(room)
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))]
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
@@ -85,47 +108,87 @@ def dev(*, port: Port = 8470, data_dir: Path = Path(".narthex")) -> None:
 
 
 @app.command
-def migrate(*, config: Config = None) -> None:
+def migrate(*, as_json: AsJson = False, config: Config = None) -> None:
     """Bring the database to the schema of this version."""
     from narthex import main as house
 
     before, after = asyncio.run(house.bring_up_to_date(settings_of(config)))
+    if as_json:
+        print_json({"before": before, "after": after})
+        return
     moved = before != after
     print(f"The schema went from {before or 'nothing'} to {after}." if moved else f"The schema is at {after}.")
 
 
 @app.command
-def settings(*, config: Config = None) -> None:
+def settings(*, as_json: AsJson = False, config: Config = None) -> None:
     """Print every setting, what it means, and what it is now. Secrets are not shown."""
     given = settings_of(config)
-    for row in SETTINGS:
-        print(f"{row.variable} = {_shown(row.name, given, secret=row.secret)}\n    {row.meaning}")
+    shown = [(row, _shown(row.name, given, secret=row.secret)) for row in SETTINGS]
+    if as_json:
+        print_json(
+            {
+                "settings": [
+                    {"variable": row.variable, "name": row.name, "value": value, "meaning": row.meaning}
+                    for row, value in shown
+                ]
+            }
+        )
+        return
+    for row, value in shown:
+        print(f"{row.variable} = {'(not set)' if value is None else value}\n    {row.meaning}")
 
 
 @app.command
-def doctor(*, config: Config = None) -> None:
-    """Check the database, the migrations, the keys, the clock and the public URL; say what to mend."""
+def doctor(*, as_json: AsJson = False, config: Config = None) -> None:
+    """Check the database, keys, jobs, mail, the clock and the public URL; say what to mend.
+
+    Ends with status 1 where the server cannot work as things are.
+    """
     from narthex.diagnosis import examine
 
     findings = asyncio.run(examine(settings_of(config)))
-    for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'FAIL' if finding.fatal else 'warn'}  {finding.subject}: {finding.words}")
-    if any(finding.fatal and not finding.ok for finding in findings):
+    marked = [("ok" if each.ok else "FAIL" if each.fatal else "warn", each) for each in findings]
+    if as_json:
+        listed = [{"subject": each.subject, "state": mark.lower(), "words": each.words} for mark, each in marked]
+        print_json({"findings": listed})
+    else:
+        for mark, each in marked:
+            print(f"{mark:4}  {each.subject}: {each.words}")
+    if any(mark == "FAIL" for mark, _ in marked):
         raise SystemExit(1)
 
 
-def _shown(name: str, given: Settings, *, secret: bool) -> str:
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Whose script to print.")],
+    /,
+) -> None:
+    """Print a script by which a shell completes commands and options.
+
+    For bash: `narthex completion bash > ~/.local/share/bash-completion/completions/narthex`.
+    For zsh: `narthex completion zsh > ~/.zfunc/_narthex`, with `fpath+=~/.zfunc` before `compinit`.
+    For fish: `narthex completion fish > ~/.config/fish/completions/narthex.fish`.
+    """
+    print(app.generate_completion(shell=shell))
+
+
+def _shown(name: str, given: Settings, *, secret: bool) -> str | None:
+    """What a setting is, as a person would write it; None where it is not set."""
     if name == "listen":
         return f"{given.listen_host}:{given.listen_port}"
     value: Any = getattr(given, name)
-    if value is None or value == ():
-        return "(not set)"
-    if name == "database_url":
-        return _without_password(str(value))
+    if value is None or value in ((), ""):
+        return None
+    if name in ("database_url", "rate_limits"):
+        text = str(value)
+        return _without_password(text) if name == "database_url" or "://" in text else text
     if secret:
         return "***"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, timedelta):
+        return str(value // timedelta(hours=1))
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from narthex.cli.operator import (
     Name,
     Yes,
     is_agreed,
+    minute,
     operate,
     print_json,
     print_members,
@@ -23,9 +25,13 @@ from narthex.cli.operator import (
 )
 
 if TYPE_CHECKING:
-    from narthex.ports.records import SeenOrigin
+    from narthex.ports.records import Application, SeenOrigin
+    from narthex.usecases.call import OperatorCall
 
 applications = App(name="app", help="The applications whose users sign in here.")
+
+_LINKS_A_MONTH = 1_000
+"""Of a new application. The compatible API's default is none, and a magic link that is never sent helps nobody."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,31 @@ class Choices:
     max_users: Annotated[
         int | None, Parameter(help="The most users with passkeys; 0 for no limit.", validator=validators.Number(gte=0))
     ] = None
+    admin_email: Annotated[
+        list[str] | None, Parameter(help="Whom to tell of what becomes of the application; repeat for more.")
+    ] = None
+    magic_links: Annotated[bool | None, Parameter(help="Send magic links; on from the start.")] = None
+    magic_link_quota: Annotated[
+        int | None, Parameter(help="Magic links in 30 days; 1000 from the start.", validator=validators.Number(gte=0))
+    ] = None
+    magic_link_confirmation: Annotated[
+        bool | None, Parameter(help="Have people click once more on a page of this server; on from the start.")
+    ] = None
+    magic_link_origin: Annotated[
+        list[str] | None, Parameter(help="Where magic links may lead; repeat for more. Without any: anywhere.")
+    ] = None
+    mail_templates: Annotated[
+        Path | None,
+        Parameter(help="How mails read: a JSON file, or a directory; one that is empty takes all templates back."),
+    ] = None
+    mail_sender_name: Annotated[str | None, Parameter(help="Who mails are from, beside the address.")] = None
+    notices: Annotated[
+        bool | None, Parameter(help="Tell users by mail of new passkeys, and of sign-ins by magic link.")
+    ] = None
 
     def changes(self) -> dict[str, Any]:
         """By the name of the application's setting: what was chosen."""
+        from narthex.cli.mail_template import read_templates
         from narthex.ports.records import Oddity
 
         chosen = {
@@ -87,6 +115,14 @@ class Choices:
             "fips_for_aal3": self.fips_for_aal3,
             "event_logging": self.events,
             "event_retention_days": self.event_days,
+            "admin_emails": None if self.admin_email is None else tuple(self.admin_email),
+            "magic_links": self.magic_links,
+            "magic_link_monthly_quota": self.magic_link_quota,
+            "magic_link_confirmation": self.magic_link_confirmation,
+            "magic_link_origins": None if self.magic_link_origin is None else tuple(self.magic_link_origin),
+            "mail_templates": None if self.mail_templates is None else read_templates(self.mail_templates),
+            "mail_sender_name": self.mail_sender_name,
+            "notices": self.notices,
         }
         changes = {name: value for name, value in chosen.items() if value is not None}
         return changes if self.max_users is None else {**changes, "max_users": self.max_users or None}
@@ -106,12 +142,15 @@ def create(
 ) -> None:
     """Make an application and print its keys, which are shown only now.
 
-    Without --origin, ceremonies may come from any page.
+    Without --origin, ceremonies may come from any page. It keeps an event log, and may send 1000 magic links in 30
+    days, unless something else is said here.
     """
     from narthex.ports.records import ApplicationSettings
     from narthex.usecases.application import create_application
 
-    chosen = ApplicationSettings(**{"event_logging": True, **choices.changes()})
+    chosen = ApplicationSettings(
+        **{"event_logging": True, "magic_link_monthly_quota": _LINKS_A_MONTH, **choices.changes()}
+    )
     settings, keys = operate(config, lambda call: create_application(call, name, chosen))
     if as_json:
         names = {"appId": name, "apiUrl": settings.public_url}
@@ -132,12 +171,17 @@ def set_(
     /,
     *,
     choices: Chosen = Choices(),
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Decide something else for an application; what is not named stays. Servers follow within a second."""
     from narthex.usecases.application import change_settings
 
-    _, changed = operate(config, lambda call: change_settings(call, name, **choices.changes()))
+    changes = choices.changes()
+    _, changed = operate(config, lambda call: change_settings(call, name, **changes))
+    if as_json:
+        print_json(msgspec.to_builtins(changed))
+        return
     print_members(_without_policy(msgspec.to_builtins(changed)))
 
 
@@ -153,19 +197,33 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
         for key in application.api_keys
     ]
     if as_json:
-        print_json({"appId": name, "createdAt": application.created_at.isoformat(), **decided, "keys": keys})
+        print_json({**life_of(application), **decided, "keys": keys})
         return
-    print_members({"created_at": f"{application.created_at:%Y-%m-%d %H:%M} UTC", **_without_policy(decided)})
+    state = {"state": state_of(application), "created_at": f"{minute(application.created_at)} UTC"}
+    print_members({**state, **_without_policy(decided)})
     print(f"authenticator policy: see `narthex policy show {name}`")
     for key in keys:
         print(f"{key['kind']} key: {key['key']}{' (locked)' if key['locked'] else ''}")
 
 
 @applications.command(name="list")
-def list_(*, config: Config = None) -> None:
-    """Print the ids of all applications."""
-    _, names = operate(config, lambda call: call.root.list_applications())
-    print("\n".join(names) if names else "There are no applications yet: `narthex app create NAME` makes one.")
+def list_(*, as_json: AsJson = False, config: Config = None) -> None:
+    """Print all applications, and which are frozen or about to be deleted."""
+
+    async def act(call: OperatorCall) -> list[Application]:
+        found = [await call.root.tenant(name).find_application() for name in await call.root.list_applications()]
+        return [application for application in found if application is not None]
+
+    _, found = operate(config, act)
+    if as_json:
+        print_json({"applications": [life_of(application) for application in found]})
+        return
+    if not found:
+        print("There are no applications yet: `narthex app create NAME` makes one.")
+        return
+    print_table(
+        ("APPLICATION", "MADE", "STATE"), ((each.app_id, minute(each.created_at), state_of(each)) for each in found)
+    )
 
 
 @applications.command
@@ -194,6 +252,7 @@ def lock(
         list[str] | None, Parameter(help="An origin that was seen and does not belong there; repeat for more.")
     ] = None,
     yes: Yes = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Let ceremonies come only from where they were seen to come from."""
@@ -203,12 +262,17 @@ def lock(
     _, application = operate(config, lambda call: get_application(call, name))
     kept, _ = split_seen(application.seen_origins, without=tuple(without or ()))
     if kept:
-        _print_seen(kept)
+        if not as_json:
+            _print_seen(kept)
         if not is_agreed("\nAllow these, and nothing else?", yes=yes):
             raise SystemExit(1)
     # Only what was agreed to: the question may have stood for an hour, and ceremonies went on.
     _, (settings, left_out) = operate(config, lambda call: lock_origins(call, name, shown=kept))
-    print_members({"origins": settings.origins, "rp_ids": settings.rp_ids})
+    lists = {"origins": settings.origins, "rp_ids": settings.rp_ids}
+    if as_json:
+        print_json({**lists, "left_out": msgspec.to_builtins(left_out)})
+        return
+    print_members(lists)
     if left_out:
         print(f"left out: {said([*dict.fromkeys(seen.origin for seen in left_out)])}")
 
@@ -252,6 +316,7 @@ def move(
     end: Annotated[
         bool, Parameter(help="End the move: passkeys of the old id are asked for no more.", negative="")
     ] = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Move from one relying party id to another: passkeys of both sign in until the move ends."""
@@ -262,6 +327,9 @@ def move(
         raise SystemExit("Say --from and --to to begin a move, or --end to end it.")
     moving = None if end else RpIdMigration(old=old or "", new=new or "")
     _, settings = operate(config, lambda call: change_move(call, name, moving))
+    if as_json:
+        print_json({"move": msgspec.to_builtins(settings.rp_id_migration), "rp_ids": settings.rp_ids})
+        return
     if moving is None:
         print("The move has ended.")
         return
@@ -278,11 +346,14 @@ ones; without a name, in autofill, browsers offer those of {moving.new} alone. W
 
 
 @applications.command(name="forget-origins")
-def forget_origins_(name: Name, /, *, config: Config = None) -> None:
+def forget_origins_(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Forget where ceremonies were seen to come from, and begin to learn anew."""
     from narthex.usecases.relying_party import forget_origins
 
     operate(config, lambda call: forget_origins(call, name))
+    if as_json:
+        print_json({"seen": []})
+        return
     print("Forgotten.")
 
 
@@ -293,15 +364,41 @@ def answer_for_(
     /,
     *,
     leave: Annotated[bool, Parameter(help="Answer there no longer.", negative="")] = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Tell browsers, at the host of a relying party id, that this application's origins may use its passkeys."""
     from narthex.usecases.relying_party import answer_for
 
     operate(config, lambda call: answer_for(call, name, rp_id, leave=leave))
+    if as_json:
+        print_json({"rp_id": rp_id, "is_answered": not leave})
+        return
     print(
         f"https://{rp_id}/.well-known/webauthn is {'left alone' if leave else f'answered with the origins of {name}'}."
     )
+
+
+def life_of(application: Application) -> dict[str, Any]:
+    """What an application is, and whether it is to be any longer."""
+    from narthex.base.values import instant_z
+
+    frozen_at, delete_at = application.frozen_at, application.delete_at
+    return {
+        "app_id": application.app_id,
+        "created_at": application.created_at.isoformat(),
+        "frozen_at": None if frozen_at is None else instant_z(frozen_at),
+        "delete_at": None if delete_at is None else instant_z(delete_at),
+    }
+
+
+def state_of(application: Application) -> str:
+    """Whether its keys open anything, and if not, why."""
+    if application.delete_at is not None:
+        return f"deleted at {minute(application.delete_at)} UTC"
+    if application.frozen_at is not None:
+        return f"frozen since {minute(application.frozen_at)} UTC"
+    return "open"
 
 
 def _without_policy(settings: dict[str, Any]) -> dict[str, Any]:
