@@ -119,7 +119,7 @@ async def test_a_passkey_is_listed_whole_and_as_the_sdks_read_it(
         "userId": "ann",
         "backupState": bool(row[4]),
         "isBackupEligible": True,
-        "isDiscoverable": True,
+        "isDiscoverable": None,
         "transports": msgspec.json.decode(row[3]),
         "userVerified": True,
         "attestationTrust": "no-path",
