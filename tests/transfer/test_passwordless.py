@@ -440,6 +440,18 @@ async def test_an_application_id_that_could_be_no_key_here_is_refused(
         assert "refused" == (await bring(house, reference, "Demo-2")).state
 
 
+def test_a_report_of_a_million_bad_rows_stays_short() -> None:
+    report = ApplicationReport("demo")
+    for number in range(1_000):
+        report.refuse("credentials", f"row {number}", f"`{number}` is no instant")
+    assert (Tally(1_000, 0, 0, 1_000), 101, 900, 20) == (
+        report.tallies["credentials"],
+        len(report.refusals),
+        report.refusals[-1].count,
+        len(report.refusals[-1].examples),
+    )
+
+
 # --- which ones, and files ------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,7 @@ from narthex.webauthn.errors import quoted
 PORTION: Final = 2_000
 """Rows that are written together, and between which an import may die and go on."""
 _MOST_EXAMPLES: Final = 20
+_MOST_REASONS: Final = 100
 _TOGETHER: Final = 50
 _COME_TO = re.compile(r"from (\S+) into the application of (\d+): (.*)\Z")
 _DONE = re.compile(r"(\d+) ([a-z ]+)")
@@ -143,15 +144,20 @@ class ApplicationReport(msgspec.Struct):
         self._note(noun, which, reason)
 
     def _note(self, noun: str, which: str, reason: str) -> None:
-        for kept in self.refusals:
-            if (kept.noun, kept.reason) == (noun, reason):
-                break
-        else:
+        kept = self._of(noun, reason)
+        if kept is None and len(self.refusals) >= _MOST_REASONS:
+            # A reason may quote what the row says, and rows may all say something else.
+            reason = "for one more reason"
+            kept = self._of(noun, reason)
+        if kept is None:
             kept = RefusedRows(noun, reason)
             self.refusals.append(kept)
         kept.count += 1
         if len(kept.examples) < _MOST_EXAMPLES:
             kept.examples.append(which)
+
+    def _of(self, noun: str, reason: str) -> RefusedRows | None:
+        return next((kept for kept in self.refusals if (kept.noun, kept.reason) == (noun, reason)), None)
 
 
 class Terms(msgspec.Struct, frozen=True):
