@@ -125,7 +125,7 @@ async def create_webhook(call: Call, terms: WebhookTerms) -> tuple[Webhook, Secr
         AddressNotAllowed, EventTypeUnknown, WebhookInvalid, TooManyWebhooks.
     """
     terms = checked_terms(call, terms)
-    webhook_id, secret = call.random(16), call.random(_SECRET_BYTES)
+    webhook_id, secret = time_ordered_id(call.now, call.random), call.random(_SECRET_BYTES)
     webhook = Webhook(
         webhook_id=webhook_id,
         url=terms.url,
