@@ -55,7 +55,7 @@ class _Words:
 _WORDS: Final = {
     "en": _Words(
         title="Sign in to {host}",
-        lead="One click, and you are signed in to {host}.",
+        lead="You came here by a link from a mail. One click, and you are signed in.",
         button="Sign in",
         until="This link works once, until {time}.",
         not_you="You did not ask to sign in? Close this page: nothing has happened.",
@@ -78,7 +78,7 @@ _WORDS: Final = {
     ),
     "de": _Words(
         title="Anmelden bei {host}",
-        lead="Ein Klick, und Sie sind bei {host} angemeldet.",
+        lead="Ein Link aus einer E-Mail hat Sie hierher geführt. Ein Klick, und Sie sind angemeldet.",
         button="Anmelden",
         until="Dieser Link gilt einmal, bis {time}.",
         not_you="Sie wollten sich nicht anmelden? Schließen Sie diese Seite: Es ist nichts geschehen.",
@@ -109,7 +109,7 @@ _WORDS: Final = {
     ),
     "fr": _Words(
         title="Connexion à {host}",
-        lead="Un clic, et vous êtes connecté à {host}.",
+        lead="Un lien reçu par e-mail vous a mené ici. Un clic, et vous êtes connecté.",
         button="Se connecter",
         until="Ce lien fonctionne une seule fois, jusqu’au {time}.",
         not_you="Vous n’avez pas demandé à vous connecter\u00a0? Fermez cette page\u00a0: il ne s’est rien passé.",
@@ -141,7 +141,7 @@ _WORDS: Final = {
     ),
     "es": _Words(
         title="Iniciar sesión en {host}",
-        lead="Un clic y habrá iniciado sesión en {host}.",
+        lead="Ha llegado aquí por un enlace del correo. Un clic y habrá iniciado sesión.",
         button="Iniciar sesión",
         until="Este enlace sirve una sola vez, hasta {time}.",
         not_you="¿No ha pedido iniciar sesión? Cierre esta página: no ha ocurrido nada.",
@@ -225,8 +225,9 @@ def _question(call: Call, link: LinkTicket) -> Page:
     words, language = _words_for(link.locale)
     host = escape(host_of(link.url_template))
     content = (
-        f"<h1>{words.title.format(host=host)}</h1>"
-        f"<p>{words.lead.format(host=f'<strong>{host}</strong>')}</p>"
+        # A long name breaks between its labels, so that nobody reads another one into it.
+        f"<h1>{words.title.format(host=host.replace('.', '.<wbr>'))}</h1>"
+        f"<p>{words.lead}</p>"
         # Without an action, the form goes to this page's own address, which nothing on the page need repeat.
         f"<form method='post'><button>{words.button}</button></form>"
         f"<p class='soft'>{words.until.format(time=_time(link.expires_at))}</p>"
