@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from base64 import b64encode
@@ -50,6 +51,7 @@ pytestmark = pytest.mark.anyio
 ANOTHER_KEY = b"another master key for tests, as long"
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 WEBHOOK_ID = bytes(range(16))
+FIRST = Path(__file__).with_name("archive-v1.gz")
 
 
 @pytest.fixture
@@ -460,3 +462,26 @@ async def test_nothing_is_written_of_an_archive_that_was_altered(
         with pytest.raises(ArchiveUnreadable):
             await bring(other, altered)
         assert [] == list(await other.root.list_applications())
+
+
+# --- archives of earlier versions -----------------------------------------------------------------------------------
+
+
+async def test_an_archive_that_the_first_version_wrote_is_still_read(template: Path, tmp_path: Path) -> None:
+    """`archive-v1.gz` was written when the format was new: what it holds must come for as long as we say version 1."""
+    lines = gzip.decompress(FIRST.read_bytes()).splitlines(keepends=True)
+    authenticator = SoftwareAuthenticator(seed="archive v1")
+    async with elsewhere(template, tmp_path) as other:
+        report = await bring(other, lines)
+        (ann,) = await other.root.tenant("demo").list_credentials("ann")
+        application = await record(other, "demo")
+    assert ("made", [], 9, ("example.org",)) == (
+        report.state,
+        report.refusals,
+        application.settings.max_users,
+        application.related_rp_ids,
+    )
+    assert (Tally(3, 3), Tally(2, 2), Tally(4, 4)) == tuple(
+        report.tallies[noun] for noun in ("credentials", "aliases", "api keys")
+    )
+    assert (b"ann", authenticator.aaguid) == (ann.user_handle, ann.aaguid)
