@@ -34,6 +34,7 @@ from narthex.http.problems import (
     RequestMalformed,
     problem,
 )
+from narthex.http.routing import UNTIL_STOPPED
 
 _EVER = float("inf")
 
@@ -73,6 +74,9 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         # A server that stops waits for a body as long as for a head, and so ends within its grace period.
         self.body_timeout_s = self.head_timeout_s
+        # An event stream has no end to wait for: its client comes back, to another server or to the next start.
+        if self._is_answering() and self.cycle.scope.get(UNTIL_STOPPED):
+            self.transport.close()
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:

@@ -504,3 +504,17 @@ async def test_a_key_needs_the_scope(house: HouseInProcess, application: Applica
         done(await edit(may))
         done(await delete(may))
     assert 2 == len(await listed(old))
+
+
+async def test_a_sign_in_under_way_does_not_bring_a_deleted_purpose_back(
+    house: HouseInProcess, application: Application, ceremonies: Ceremonies
+) -> None:
+    body = {"purpose": "pay", "timeToLive": "00:01:00", "performedBy": "ann"}
+    assert 201 == (await application.secret("/auth-configs/add", body)).status_code
+    await ceremonies.register("ann")
+    begun = await ceremonies.begin_sign_in(userId="ann", purpose="pay")
+    await house.env.directory.find("demo", now=house.clock.now())
+    await house.write("delete from authentication_configuration where purpose = :purpose", purpose="pay")
+    accepted(await ceremonies.complete_sign_in(begun))
+    kept = await house.rows("select purpose from authentication_configuration where app_id = :app_id", app_id="demo")
+    assert ("pay",) not in kept

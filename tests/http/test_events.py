@@ -93,6 +93,7 @@ async def test_a_page_has_the_compatible_shape(house: HouseInProcess, applicatio
             "eventType": "ApiUserSignInCompleted",
             "severity": "Informational",
             "message": "a user signed in",
+            "reason": None,
             "performedBy": "ann",
             "subject": "app",
             "tenantId": "demo",
@@ -417,14 +418,19 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(house: HouseInProcess, application: Application, query: str = "") -> AsyncIterator[Listener]:
+async def listening(
+    house: HouseInProcess, application: Application, query: str = "", *, method: str = "GET", last_read: str = ""
+) -> AsyncIterator[Listener]:
     listener = Listener()
     scope = {
         "type": "http",
-        "method": "GET",
+        "method": method,
         "path": "/events/stream",
         "query_string": query.encode(),
-        "headers": [(b"apisecret", application.secret_key.encode())],
+        "headers": [
+            (b"apisecret", application.secret_key.encode()),
+            *([(b"last-event-id", last_read.encode())] if last_read else []),
+        ],
         "client": ("192.0.2.1", 50_000),
     }
     serving = asyncio.ensure_future(create_app(house.env)(scope, listener.receive, listener.send))
@@ -473,6 +479,37 @@ async def test_a_stream_is_of_one_application_and_one_filter(house: HouseInProce
         await asyncio.sleep(1.2)
         assert [KEPT[3].message] == [json.loads(event["data"])["message"] for event in listener.events]
         assert "demo" == json.loads(events[0]["data"])["applicationId"]
+
+
+async def test_a_browser_that_comes_back_goes_on_where_it_was(house: HouseInProcess, application: Application) -> None:
+    """HTML, 9.2.4: an `EventSource` sends the last id that it read."""
+    await keep(house, *KEPT)
+    async with listening(house, application, last_read=uuid_text(KEPT[2].event_id)) as listener:
+        assert ["4"] == [json.loads(event["data"])["message"] for event in await listener.until(1)]
+
+
+async def test_the_head_of_a_stream_is_all_there_is_of_it(house: HouseInProcess, application: Application) -> None:
+    async with listening(house, application, method="HEAD") as listener:
+        assert (200, True, "") == (listener.status, listener.ended, listener.received)
+
+
+async def test_a_client_that_hangs_up_leaves_its_place_at_once(house: HouseInProcess, application: Application) -> None:
+    async with listening(house, application) as listener:
+        listener.hung_up.set()
+        await asyncio.sleep(0.05)
+        call = await call_of(house, application)
+        streams = [follow(call, ANY, after=None, pace=FAST) for _ in range(MOST_FOLLOWERS)]
+        for stream in streams:
+            assert () == await anext(stream)
+            await stream.aclose()
+
+
+async def test_what_refused_a_ceremony_is_told_by_its_code(application: Application, ceremonies: Ceremonies) -> None:
+    await ceremonies.register("ann")
+    begun = await ceremonies.begin_sign_in(userId="ann")
+    await ceremonies.complete_sign_in(begun, origin="https://other.example")
+    (line,) = accepted(await ask(application, pageNumber=1, eventTypes="ApiUserSignInRefused"))["events"]
+    assert "origin-not-allowed" == line["reason"]
 
 
 @pytest.mark.parametrize("after", ["x", "0" * 32, f"{{{'0' * 34}}}", "00000000-0000-0000-0000-00000000000g"])

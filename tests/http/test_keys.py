@@ -221,6 +221,7 @@ async def test_a_key_that_is_not_there_is_not_found(house: HouseInProcess, appli
 
 
 async def test_what_happens_to_keys_is_in_the_event_log(house: HouseInProcess, application: Application) -> None:
+    house.clock.move(milliseconds=1)
     key = await make(house, scopes=["users:read"])
     house.clock.move(milliseconds=1)
     await keys_of(house)
@@ -298,7 +299,7 @@ async def test_a_key_opens_from_its_networks_only(
         assert status == answer.status_code
         if status == 403:
             assert "key_not_allowed_here" == problem_of(answer)["errorCode"]
-            assert 1907 == (await house.events())[-1][0]
+            assert 1907 in [line[0] for line in await house.events()]
 
 
 async def test_a_key_s_last_use_is_kept_once_a_minute(house: HouseInProcess, application: Application) -> None:

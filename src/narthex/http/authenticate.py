@@ -148,8 +148,10 @@ async def enter_application(
     """A call to an application by somebody who has proved nothing yet; None where there is no such application."""
     now = env.clock.now()
     tenant = await env.directory.find(app_id, now=now) if _plausible(f"{app_id}:") else None
+    if tenant is None:
+        return None
     address = client.client_address(peer, headers, env.trusted_proxies)
-    return tenant and Call(
+    return Call(
         tenant=tenant,
         store=env.root.tenant(app_id),
         directory=env.directory,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -31,7 +31,7 @@ class Page(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True):
     """An answer that is written as it comes, until it ends or nobody listens any more."""
 
-    content: AsyncIterator[bytes]
+    content: AsyncGenerator[bytes, None]
     media_type: bytes
     headers: tuple[Header, ...] = ()
 

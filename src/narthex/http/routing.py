@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import msgspec
 import structlog
@@ -42,6 +43,9 @@ from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.limit import CALLS_OF_PAGES, count_for_application, too_many
 
 JSON_TYPE = b"application/json; charset=utf-8"
+EVENT_STREAM_TYPE = b"text/event-stream"
+UNTIL_STOPPED = "narthex.until-stopped"
+"""In the scope of a request whose answer ends only when somebody ends it: a server that stops need not wait for it."""
 MOST_BODY_BYTES = 64 * 1024
 
 Handler = Callable[..., Awaitable[Any]]
@@ -179,7 +183,7 @@ class Endpoint:
             call = await self._call(spec, scope, headers, trace)
             arguments: list[Any] = [call]
             if spec.query is not None:
-                arguments.append(read_query(scope["query_string"], spec.query))
+                arguments.append(read_query(_query(spec, scope, headers), spec.query))
             if spec.body is not None:
                 arguments.append(read_body(await _read(spec, headers, receive), spec.body))
             answer = await spec.handler(*arguments, **scope["path_params"])
@@ -194,7 +198,7 @@ class Endpoint:
             await send_problem(send, env, unexpected, trace_id=trace)
         else:
             if isinstance(answer, Stream):
-                await _respond_in_parts(send, receive, env, answer, trace_id=trace)
+                await _respond_in_parts(scope, send, receive, env, answer, trace_id=trace)
             else:
                 await respond(send, env, *_encoded(answer, spec))
 
@@ -278,22 +282,52 @@ async def respond(
     await send({"type": "http.response.body", "body": content})
 
 
-async def _respond_in_parts(send: Send, receive: Receive, env: Environment, answer: Stream, *, trace_id: str) -> None:
+async def _respond_in_parts(
+    scope: Scope, send: Send, receive: Receive, env: Environment, answer: Stream, *, trace_id: str
+) -> None:
     """Write an answer whose length nobody knows yet. One that breaks off lacks its end, and is not taken for whole."""
     headers = [*env.answer_headers, (b"content-type", answer.media_type), *answer.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    hung_up = asyncio.ensure_future(_disconnected(receive))
+    if answer.media_type == EVENT_STREAM_TYPE:
+        scope[UNTIL_STOPPED] = True
     try:
-        async for part in answer.content:
-            if hung_up.done():
-                return
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if scope["method"] != "HEAD":
+            async for part in _until_hung_up(answer.content, receive):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     except Refusal as refusal:
         _log.warning("an answer broke off", reason=refusal.message, trace_id=trace_id)
+    except _HungUp:
+        pass
+    finally:
+        # A generator runs its `finally` now, and not when somebody collects it.
+        await answer.content.aclose()
+
+
+class _HungUp(Exception):
+    """Nobody listens any more."""
+
+
+async def _until_hung_up(content: AsyncGenerator[bytes, None], receive: Receive) -> AsyncIterator[bytes]:
+    """The parts of an answer, as long as the client is there; a part that it does not wait for is given up."""
+    hung_up = asyncio.ensure_future(_disconnected(receive))
+    coming: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(content))
+            await asyncio.wait((coming, hung_up), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise _HungUp
+            try:
+                part = coming.result()
+            except StopAsyncIteration:
+                return
+            yield part
     finally:
         hung_up.cancel()
-        await _closed(answer.content)
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait((coming,))
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -301,10 +335,13 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _closed(content: AsyncIterator[bytes]) -> None:
-    """Let a generator run its `finally`, now and not when somebody collects it."""
-    if isinstance(content, AsyncGenerator):
-        await content.aclose()
+def _query(spec: RouteSpec, scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+    """The query; of an event stream, with where it goes on as browsers say it (HTML #the-last-event-id-header)."""
+    query: bytes = scope["query_string"]
+    last = headers.get(b"last-event-id")
+    if spec.answer is not Stream or last is None or b"after=" in query.lower():
+        return query
+    return b"&".join(filter(None, (query, b"after=" + quote_from_bytes(last).encode())))
 
 
 async def send_problem(

@@ -209,6 +209,8 @@ class TouchConfiguration(msgspec.Struct, frozen=True):
 
     configuration: AuthenticationConfiguration
     """What to keep when there is no row; `last_used_at` is set in either case, and exact to a second."""
+    make: bool = True
+    """Without it, a purpose that has no row any more is left alone: somebody deleted it meanwhile."""
 
 
 class AddConfiguration(msgspec.Struct, frozen=True):

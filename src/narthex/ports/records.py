@@ -542,6 +542,8 @@ class Event(msgspec.Struct, frozen=True):
     trace_id: str
     assurance: bytes = b""
     """What was proved, packed as it travels in tokens; empty where the event is no authentication."""
+    reason: str = ""
+    """The stable code of what refused a ceremony; empty where nothing was refused."""
 
 
 class KeptMetadata(msgspec.Struct, frozen=True):

@@ -147,8 +147,9 @@ async def refuse_ceremony(
         NonceSpent: the session was spent before. That is then the answer, whatever the reason: a spent session must
             not go on telling what passes verification and what does not.
     """
-    message = f"{refusal.message} ({refusal.details.get('reason', refusal.code)})"
-    line = log(call, event_type, message, performed_by=subject, subject=call.application.app_id)
+    reason = refusal.details.get("reason", refusal.code)
+    message = f"{refusal.message} ({reason})"
+    line = log(call, event_type, message, performed_by=subject, subject=call.application.app_id, reason=reason)
     try:
         await call.store.commit(SpendNonce(nonce=nonce, expires_at=expires_at), *line)
     except NonceSpent:

@@ -49,6 +49,7 @@ def event(
     random: Random,
     caller: Caller,
     assurance: bytes = b"",
+    reason: str = "",
 ) -> Event:
     """Make a line for the event log."""
     return Event(
@@ -62,6 +63,7 @@ def event(
         api_key_hint=caller.api_key_hint,
         trace_id=caller.trace_id,
         assurance=assurance,
+        reason=reason,
     )
 
 
@@ -75,7 +77,14 @@ def recorded(application: Application, line: Event, random: Random) -> list[Chan
 
 
 def log(
-    call: Call, event_type: EventType, message: str, *, performed_by: str, subject: str, assurance: bytes = b""
+    call: Call,
+    event_type: EventType,
+    message: str,
+    *,
+    performed_by: str,
+    subject: str,
+    assurance: bytes = b"",
+    reason: str = "",
 ) -> list[Change]:
     """The changes that record what happened in a call."""
     if not call.application.settings.event_logging and not call.application.webhooks:
@@ -89,6 +98,7 @@ def log(
         random=call.random,
         caller=call.caller,
         assurance=assurance,
+        reason=reason,
     )
     return recorded(call.application, line, call.random)
 
@@ -134,6 +144,7 @@ def described(app_id: str, line: Event) -> dict[str, Any]:
         "eventType": line.event_type.name,
         "severity": line.severity.name,
         "message": line.message,
+        "reason": line.reason or None,
         "performedBy": line.performed_by,
         "subject": line.subject,
         "apiKeyId": line.api_key_hint,

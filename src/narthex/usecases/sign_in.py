@@ -378,7 +378,8 @@ def _purpose_use(call: Call, configuration: AuthenticationConfiguration) -> list
     noted_at = configuration.last_used_at
     if noted_at is not None and call.now < noted_at + _PURPOSE_USE_IS_NOTED_EVERY:
         return []
-    return [TouchConfiguration(configuration=msgspec.structs.replace(configuration, last_used_at=call.now))]
+    used = msgspec.structs.replace(configuration, last_used_at=call.now)
+    return [TouchConfiguration(configuration=used, make=configuration.purpose in PRESETS)]
 
 
 async def _refuse(call: Call, ceremony: SignInSession, credential: Credential | None, refusal: Refusal) -> None:

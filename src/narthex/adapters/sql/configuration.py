@@ -61,6 +61,10 @@ _REMOVE = TenantStatement(
     "delete from authentication_configuration where app_id = :app_id and purpose = :purpose",
     must_change=True,
 )
+_TOUCH_KEPT = TenantStatement("""
+    update authentication_configuration set last_used_at = :last_used_at
+    where app_id = :app_id and purpose = :purpose and (last_used_at is null or last_used_at <= :just_before)
+""")
 _PRECISION: Final = timedelta(seconds=1)
 
 
@@ -90,7 +94,8 @@ def _values(kept: AuthenticationConfiguration) -> dict[str, object]:
 def _touch(app_id: str, change: TouchConfiguration) -> list[Step]:
     used_at = change.configuration.last_used_at
     just_before = to_us_or_none(used_at and used_at - _PRECISION)
-    return [(_TOUCH, _TOUCH.bind(app_id, just_before=just_before, **_values(change.configuration)))]
+    statement = _TOUCH if change.make else _TOUCH_KEPT
+    return [(statement, statement.bind(app_id, just_before=just_before, **_values(change.configuration)))]
 
 
 def _add(app_id: str, change: AddConfiguration) -> list[Step]:

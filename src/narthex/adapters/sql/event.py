@@ -16,7 +16,8 @@ from narthex.ports.changes import AddEvent
 from narthex.ports.records import Event, EventFilter, EventType, Severity
 
 _COLUMNS = """
-    event_id, performed_at, event_type, severity, message, performed_by, subject, api_key_hint, trace_id, assurance
+    event_id, performed_at, event_type, severity, message, performed_by, subject, api_key_hint, trace_id, assurance,
+    reason
 """
 _WITHIN = "app_id = :app_id and event_id >= :low and event_id < :high"
 CUT_NEWEST = TenantStatement(f"""
@@ -37,7 +38,7 @@ _ADD = TenantStatement(
     f"""
     insert into event (app_id, {_COLUMNS})
     values (:app_id, :event_id, :performed_at, :event_type, :severity, :message, :performed_by, :subject,
-        :api_key_hint, :trace_id, :assurance)
+        :api_key_hint, :trace_id, :assurance, :reason)
     on conflict do nothing
     """,
     must_change=True,
@@ -118,10 +119,11 @@ def values_of(which: EventFilter) -> dict[str, object]:
 def from_row(row: Row) -> Event:
     (
         event_id, performed_at, event_type, severity, message, performed_by, subject, api_key_hint, trace_id, assurance,
+        reason,
     ) = row  # fmt: skip
     return Event(
         event_id, from_us(performed_at), EventType(event_type), Severity(severity), message, performed_by, subject,
-        api_key_hint, trace_id, assurance or b"",
+        api_key_hint, trace_id, assurance or b"", reason,
     )  # fmt: skip
 
 
@@ -139,6 +141,7 @@ def _add(app_id: str, change: AddEvent) -> list[Step]:
         api_key_hint=event.api_key_hint,
         trace_id=event.trace_id,
         assurance=event.assurance or None,
+        reason=event.reason,
     )
     return [(_ADD, bound)]
 

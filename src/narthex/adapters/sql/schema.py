@@ -198,6 +198,7 @@ event = _tenant_table(
     Column("api_key_hint", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("assurance", LargeBinary),
+    Column("reason", Text, nullable=False, server_default=text("''")),
     key="event_id",
 )
 

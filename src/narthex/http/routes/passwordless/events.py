@@ -140,6 +140,7 @@ class EventAnswer(Answer):
     event_type: Annotated[str, told("Its name.", "ApiUserSignInCompleted")]
     severity: Annotated[str, told("`Alert`, `Warning`, `Error`, `Informational` or `Unknown`.", "Informational")]
     message: Annotated[str, told("For people; may change.")]
+    reason: Annotated[str | None, told("What refused a ceremony, as a stable code.", "origin-not-allowed")]
     performed_by: Annotated[str, told("Who did it.", "user-1")]
     subject: Annotated[str, told("Whom or what it was done to.", "demo")]
     tenant_id: Annotated[str, told("The application.", "demo")]
@@ -210,14 +211,14 @@ async def events_export(call: Call, query: EventsExportQuery) -> Stream:
     access=Access.SECRET_KEY,
     scope=Scope.EVENTS_READ,
     query=EventsStreamQuery,
-    answer=Page,
+    answer=Stream,
 )
 async def events_stream(call: Call, query: EventsStreamQuery) -> Stream:
     """Follow the event log as it grows, by server-sent events.
 
     `id` is that of the event, `event` its type, and `data` what an export says of it. Nothing is sent twice. An event
     of another server that comes some seconds late has no `id` line: going on after the last `id` repeats nothing.
-    The stream ends when its key is locked.
+    The stream ends when its key is locked. A client that comes back with `Last-Event-ID` need not send `after`.
     """
     content = _as_server_sent(call, _within(query), after=_event_id(query.after))
     await anext(content)  # A refusal is an answer of its own.
@@ -249,6 +250,7 @@ def _shown(app_id: str, line: Event) -> EventAnswer:
         event_type=line.event_type.name,
         severity=line.severity.name,
         message=line.message,
+        reason=line.reason or None,
         performed_by=line.performed_by,
         subject=line.subject,
         tenant_id=app_id,

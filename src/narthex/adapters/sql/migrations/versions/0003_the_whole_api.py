@@ -17,6 +17,7 @@ _FLAG = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("application", sa.Column("frozen_at", _NUMBER))
+    op.add_column("event", sa.Column("reason", sa.Text(), nullable=False, server_default=sa.text("''")))
     _extend_api_key()
     _create_tenant_table(
         "settings_revision",
