@@ -16,7 +16,7 @@ import dataclasses
 import hmac
 from base64 import b64encode
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -64,7 +64,10 @@ _LOOK_AGAIN_AFTER_S: Final = 1.0
 _BEGUN_WITHIN: Final = timedelta(seconds=20)
 _TAKEN_FOR: Final = timedelta(seconds=45)
 """A try takes 20 s at most, a mail's: whoever begins in time is done before anybody else may take it."""
-_COMES_BACK_AFTER: Final = timedelta(seconds=30)
+_PACE: Final = timedelta(milliseconds=40)
+"""Of a receiver that was not tried yet."""
+_BACK_AFTER_AT_LEAST: Final = timedelta(seconds=1)
+_BACK_AFTER_AT_MOST: Final = timedelta(seconds=30)
 
 GONE: Final = 410
 _NOT_REACHED: Final = "the address leads nowhere that this server goes to: the name is not known, or it is not public"
@@ -107,6 +110,18 @@ class _Lane:
 
     waiting: deque[_Taken] = field(default_factory=deque)
     senders: int = 0
+    pace: timedelta = _PACE
+    """How long the last try took."""
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.waiting) >= _MOST_WAITING_IN_LANE
+
+    @property
+    def busy_for(self) -> timedelta:
+        """How long those that wait in it will take, as far as we can tell: others need not come back before."""
+        estimate = self.pace * len(self.waiting) / MOST_OF_LANE
+        return min(max(estimate, _BACK_AFTER_AT_LEAST), _BACK_AFTER_AT_MOST)
 
 
 class _Shift:
@@ -129,13 +144,9 @@ class _Shift:
     async def work(self) -> None:
         while True:
             claimed = await self._claim()
-            late = defaultdict[str, list[_Taken]](list)
-            for app_id, delivery in claimed:
-                taken = _Taken(delivery, self._clock.now() + _BEGUN_WITHIN)
-                if not self._line_up(app_id, taken):
-                    late[app_id].append(taken)
-            for app_id, those in late.items():
-                await self._give_back(app_id, those)
+            for app_id, changes in self._line_up(claimed).items():
+                with self._surprises():
+                    await self._call.root.tenant(app_id).commit(*changes)
             if not claimed and not self._senders:
                 return
             # What is left of a long queue is looked at without a pause: others may stand behind it.
@@ -154,25 +165,31 @@ class _Shift:
             return ()
         return await self._call.root.claim_deliveries(now=now, busy_until=now + _TAKEN_FOR, most=_MOST_CLAIMED)
 
-    def _line_up(self, app_id: str, taken: _Taken) -> bool:
-        """Let a delivery wait in its receiver's lane; False where that is full."""
-        key = (app_id, taken.delivery.target)
-        lane = self._lanes.setdefault(key, _Lane())
-        if len(lane.waiting) >= _MOST_WAITING_IN_LANE:
-            return False
-        lane.waiting.append(taken)
-        if lane.senders < MOST_OF_LANE:
-            lane.senders += 1
-            sender = asyncio.create_task(self._serve(key, lane))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-        return True
+    def _line_up(self, claimed: Iterable[tuple[str, Delivery]]) -> Mapping[str, Sequence[Change]]:
+        """Let deliveries wait in their receivers' lanes; those that find them full wait outside, by application."""
+        now, outside = self._clock.now(), defaultdict[str, list[Change]](list)
+        for app_id, delivery in claimed:
+            key = (app_id, delivery.target)
+            lane = self._lanes.setdefault(key, _Lane())
+            if lane.is_full:
+                outside[app_id].append(_untouched(delivery, next_try_at=now + lane.busy_for))
+                continue
+            lane.waiting.append(_Taken(delivery, now + _BEGUN_WITHIN))
+            if lane.senders < MOST_OF_LANE:
+                self._open(key, lane)
+        return outside
+
+    def _open(self, key: tuple[str, bytes], lane: _Lane) -> None:
+        lane.senders += 1
+        sender = asyncio.create_task(self._serve(key, lane))
+        self._senders.add(sender)
+        sender.add_done_callback(self._senders.discard)
 
     async def _serve(self, key: tuple[str, bytes], lane: _Lane) -> None:
         try:
             while lane.waiting:
                 taken = lane.waiting.popleft()
-                if not await self._sent(key[0], taken):
+                if not await self._sent(key[0], lane, taken):
                     await self._give_back(key[0], [taken, *self._late(lane)])
         finally:
             lane.senders -= 1
@@ -187,14 +204,14 @@ class _Shift:
         return late
 
     async def _give_back(self, app_id: str, those: Iterable[_Taken]) -> None:
-        """Let deliveries wait outside, so that others come to their turn."""
-        at = self._clock.now() + _COMES_BACK_AFTER
+        """Let go of deliveries whose turn did not come, before another server takes them for abandoned."""
+        at = self._clock.now() + _BACK_AFTER_AT_MOST
         with self._surprises():
             await self._call.root.tenant(app_id).commit(
                 *(_untouched(taken.delivery, next_try_at=at) for taken in those)
             )
 
-    async def _sent(self, app_id: str, taken: _Taken) -> bool:
+    async def _sent(self, app_id: str, lane: _Lane, taken: _Taken) -> bool:
         """Whether a delivery was dealt with; not if its turn came too late."""
         with self._surprises():
             tenant = await self._call.directory.find(app_id, now=self._clock.now())
@@ -206,6 +223,7 @@ class _Shift:
                 if now >= taken.begin_by:
                     return False
                 tried = await self._try(tenant, webhook, taken.delivery, now=now)
+                lane.pace = self._clock.now() - now
             self.tries += tried.counts
             await self._settle(tenant, webhook, taken.delivery, tried)
         return True
