@@ -33,11 +33,13 @@ from narthex.ports.metadata import MetadataSource
 from narthex.ports.store import RootStore
 from narthex.settings import SettingRefused, Settings, read_settings
 from narthex.usecases.call import Caller, Facilities, OperatorCall
+from narthex.usecases.delivery import send_due_deliveries
 from narthex.usecases.job import run_due_jobs
 from narthex.usecases.metadata import MetadataCatalog, MetadataSigner, update_when_due
 from narthex.usecases.tenant import Directory
 
 KEY_FACT = "master-key-fingerprint"
+_DELIVERIES_ARE_LOOKED_FOR_EVERY = timedelta(seconds=1)
 _JOBS_ARE_LOOKED_AT_EVERY = timedelta(seconds=10)
 _KEY_USES_ARE_KEPT_EVERY = timedelta(minutes=1)
 _METADATA_IS_LOOKED_AT_EVERY = timedelta(minutes=1)
@@ -300,6 +302,8 @@ class Server:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 chores.cancel()
+                # What it was doing ends before the store closes; what it leaves, another server or the next start does.
+                await asyncio.wait((chores,))
                 await keep_key_uses(env)
         except Refusal as refusal:
             _log.error("start refused", reason=refusal.message, advice=refusal.advice)
@@ -313,6 +317,7 @@ async def _keep_house(env: Environment, *more: Awaitable[None]) -> None:
     await asyncio.gather(
         asyncio.to_thread(client.device, {}),  # Its tables load now, so that no user waits for them.
         _do_every(_JOBS_ARE_LOOKED_AT_EVERY, _do_jobs, env),
+        _do_every(_DELIVERIES_ARE_LOOKED_FOR_EVERY, _deliver, env),
         _do_every(_KEY_USES_ARE_KEPT_EVERY, keep_key_uses, env),
         *more,
     )
@@ -353,6 +358,10 @@ async def keep_key_uses(env: Environment) -> None:
     """Let the store know which keys were used."""
     for app_id, key_id, used_at in env.key_uses.take():
         await env.root.tenant(app_id).commit(NoteKeyUse(key_id, used_at))
+
+
+async def _deliver(env: Environment) -> None:
+    await send_due_deliveries(_own_call(env))
 
 
 async def _do_jobs(env: Environment) -> None:
