@@ -248,6 +248,21 @@ async def test_keys_may_be_drawn_anew_and_the_old_ones_open_nothing(
     assert 2 == len(ledger.kept)
 
 
+async def test_keys_that_a_dying_run_wrote_down_are_those_that_come(
+    sqlite_url: str, template: Path, tmp_path: Path, reference: ReferenceDatabase
+) -> None:
+    """It died between the file and the database, so the next run must not draw others."""
+    ledger: Any = Ledger()
+    other = shutil.copy(template, tmp_path / "died.db")
+    async with HouseInProcess(f"sqlite:///{other}") as died:
+        await bring(died, reference, keys="new", ledger=ledger)
+    written = dict(ledger.kept)
+    async with HouseInProcess(sqlite_url) as house:
+        await bring(house, reference, keys="new", ledger=ledger)
+        assert 200 == (await knock(house, written["demo", "secret key instead of ***bbbb"])).status_code
+    assert written == ledger.kept
+
+
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +354,29 @@ async def test_a_dry_run_knows_what_is_there_already(house: HouseInProcess, refe
 
 
 # --- rows that cannot come ------------------------------------------------------------------------------------------
+
+
+async def test_what_may_be_empty_may_be_empty(
+    sqlite_url: str, reference: ReferenceDatabase, credential: Credential
+) -> None:
+    names = ("AttestationFmt", "Origin", "Country", "Device", "Nickname", "BackupState", "IsBackupEligible",
+             "IsDiscoverable")  # fmt: skip
+    reference.add_credential("demo", credential, DescriptorId=b"bare", **dict.fromkeys(names))
+    async with HouseInProcess(sqlite_url) as house:
+        await bring(house, reference)
+        bare = await house.root.tenant("demo").find_credential(b"bare")
+    assert bare is not None
+    assert ("none", "", "", "", None, False, None, None) == (
+        bare.attestation_format,
+        bare.origin,
+        bare.country,
+        bare.device,
+        bare.nickname,
+        bare.backup_state,
+        bare.backup_eligible,
+        bare.discoverable,
+    )
+
 
 BAD_CREDENTIALS: list[tuple[dict[str, object], str]] = [
     ({"PublicKey": b"\xa0"}, "its COSE key cannot be used: "),

@@ -207,7 +207,7 @@ def credential_of(row: Row) -> Credential:
             attestation_format=_text_or_none(attestation_format, "AttestationFmt") or "none",
             aaguid=_NO_AAGUID if aaguid is None else guid_of(aaguid),
             rp_id=_text(rp_id, "RPID"),
-            origin=_text(origin, "Origin"),
+            origin=_text_or_none(origin, "Origin"),
             transports=(),
             backup_eligible=_flag_or_none(backup_eligible, "IsBackupEligible"),
             backup_state=bool(_flag_or_none(backup_state, "BackupState")),
