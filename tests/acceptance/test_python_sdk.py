@@ -10,6 +10,7 @@ import warnings
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -37,10 +38,10 @@ from passwordless import (
 )
 
 from tests.acceptance.ceremonies import DEVICE, ORIGIN, RP_ID, Page
-from tests.acceptance.conftest import SENDER
+from tests.acceptance.conftest import MAIL_QUOTA, SENDER
 from tests.acceptance.mailbox import URL_TEMPLATE, Mailbox, click, look_at, token_of
 from tests.support.authenticator import b64u
-from tests.support.server import AppKeys, RunningServer
+from tests.support.server import AppKeys, RunningServer, running_server
 
 
 def client_of(server: RunningServer, secret: str) -> PasswordlessClient:
@@ -282,9 +283,17 @@ def test_aliases_that_are_too_many_too_long_or_blank_are_refused(sdk: Passwordle
     assert [] == sdk.get_aliases("user-1")
 
 
-def test_an_alias_that_looks_like_another_is_refused(sdk: PasswordlessClient) -> None:
-    confusable = SetAlias(user_id="user-1", aliases=["а\u200bnn", "p\u0430ypal"])
-    assert 400 == refused(sdk.set_alias, confusable)[0]
+@pytest.mark.parametrize(
+    ("alias", "code"),
+    [
+        ("p\u0430ypal", "alias_confusable"),
+        ("an\u200bn", "alias_invisible_characters"),
+        ("ann ", "alias_whitespace"),
+        ("a\u030asa", "alias_not_normalized"),
+    ],
+)
+def test_an_alias_that_looks_like_another_is_refused(sdk: PasswordlessClient, alias: str, code: str) -> None:
+    assert (400, code) == refused(sdk.set_alias, SetAlias(user_id="user-1", aliases=["anna", alias]))
     assert [] == sdk.get_aliases("user-1")
 
 
@@ -602,3 +611,16 @@ def test_no_more_magic_links_go_than_the_quota_has(server: RunningServer, mailbo
 
     none = client_of(server, server.create_app(f"{app.app_id}none").secret)
     assert (429, "magic_link_email_quota_exceeded") == refused(none.send_magic_link, link_options(address))
+
+
+def test_a_new_application_mails_its_administrators_only(tmp_path: Path) -> None:
+    """For a day, unless the operator has decided otherwise, as for the other tests."""
+    with running_server(mail=tmp_path, mail_from=SENDER) as server:
+        keys = server.create_app("young", adminEmail="ann@shop.example.org", magicLinkEmailMonthlyQuota=MAIL_QUOTA)
+        sdk = client_of(server, keys.secret)
+        stranger = link_options("eve@shop.example.org")
+        assert (403, "magic_link_email_admin_address_only") == refused(sdk.send_magic_link, stranger)
+        sdk.send_magic_link(link_options("Ann@shop.example.org"))
+        assert [1, 0] == [
+            len(Mailbox(tmp_path).to(address)) for address in ("Ann@shop.example.org", "eve@shop.example.org")
+        ]
