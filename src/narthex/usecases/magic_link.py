@@ -94,7 +94,10 @@ class MagicLinkQuotaReached(RateLimited):
     """The application has sent as many magic links as it may in 30 days."""
 
     code = "magic-link-email-quota-exceeded"
-    advice = "wait until older links no longer count, or ask the operator for a larger quota"
+    advice = (
+        "wait until older links no longer count, or ask the operator for a larger quota: an application younger than 30 "
+        "days may use only a part of it"
+    )
 
 
 class MailNotSetUp(Unavailable):
@@ -315,7 +318,7 @@ async def _claim(call: Call, mail: DispatchedMail) -> None:
     except MailQuotaReached as e:
         a_day_s = int(timedelta(days=1).total_seconds())
         raise MagicLinkQuotaReached(
-            f"this application may send {quota} magic links in 30 days, and it has", retry_after_s=a_day_s
+            f"the quota of {quota} magic links in 30 days is used up", retry_after_s=a_day_s
         ) from e
 
 
