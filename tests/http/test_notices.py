@@ -14,6 +14,8 @@ from narthex.adapters.limits import MemoryLimiter
 from narthex.adapters.mail import FileMail
 from narthex.ports.mail import Message
 from narthex.ports.records import EventType, MailTemplate
+from narthex.usecases.call import Caller, OperatorCall
+from narthex.usecases.delivery import send_due_deliveries
 from tests.http.test_magic_links import (
     SENDER,
     Letters,
@@ -209,6 +211,28 @@ async def test_a_notice_is_not_held_up_by_any_limit(sqlite_url: str, letters: Le
         for _ in range(5):
             await ceremonies.register("ann", noticeEmail="ann@example.org")
         assert ["ann@example.org"] * 5 == await told(house, "new-passkey")
+
+
+async def test_the_notice_reaches_the_mailbox_when_what_is_due_is_sent(
+    house: HouseInProcess, ceremonies: Ceremonies, letters: Letters
+) -> None:
+    await ceremonies.register("ann", noticeEmail="ann@example.org")
+    assert [] == letters.all()
+    env = house.env
+    call = OperatorCall(
+        root=env.root,
+        directory=env.directory,
+        keyring=env.keyring,
+        random=env.random,
+        now=env.clock.now(),
+        caller=Caller(),
+        catalog=env.catalog,
+        facilities=env.facilities,
+    )
+    assert 1 == await send_due_deliveries(call)
+    mail = letters.last()
+    assert ("ann@example.org", "A new passkey for example.org") == (mail["To"], mail["Subject"])
+    assert 0 == await send_due_deliveries(call)
 
 
 # --- a sign-in by a link from a mail ---------------------------------------------------------------------------------

@@ -95,8 +95,8 @@ class MagicLinkQuotaReached(RateLimited):
 
     code = "magic-link-email-quota-exceeded"
     advice = (
-        "wait until older links no longer count, or ask the operator for a larger quota: an application younger than 30 "
-        "days may use only a part of it"
+        "wait until older links no longer count, or ask the operator for a larger quota: an application younger than "
+        "30 days may use only a part of it"
     )
 
 
