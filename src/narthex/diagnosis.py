@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from narthex import main as house
+from narthex.adapters.mail import open_mail
 from narthex.adapters.sql import migrate, open_store
-from narthex.adapters.system import SystemClock
+from narthex.adapters.system import SystemClock, system_random
 from narthex.base.errors import Refusal
+from narthex.ports.records import ApiKey, Application, KeyKind
+from narthex.ports.store import RootStore
 from narthex.settings import Settings, is_local
+from narthex.usecases.api_key import legacy_keys
+from narthex.usecases.call import Caller, Facilities, OperatorCall
+from narthex.usecases.job import list_jobs
 from narthex.usecases.metadata import MetadataCatalog
+from narthex.usecases.tenant import Directory
 
 _RELEASED_AT = datetime(2026, 11, 21, tzinfo=UTC)
 _SHORTEST_MANAGEMENT_KEY = 24
+_EXPIRES_SOON = timedelta(days=14)
+_UNUSED_FOR = timedelta(days=30)
+"""A new application has a second pair of keys, for the day on which the first is changed: that is no finding yet."""
+_OVERDUE_AFTER = timedelta(hours=1)
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ async def examine(settings: Settings) -> list[Finding]:
         *findings,
         _master_key_file(settings),
         _management_key(settings),
+        await _mail(settings),
+        _limits(settings),
         _clock(),
         _public_url(settings),
         *_conformance(settings),
@@ -57,11 +71,15 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     current = revision == migrate.head()
     yield Finding("migrations", current, f"at {revision}" if current else f"at {revision}: run `narthex migrate`")
     if current:
-        yield await _keys(settings)
+        master_key = await _master_key(settings)
+        yield master_key
+        if master_key.ok:
+            async for finding in _operations(settings):
+                yield finding
         yield await _metadata(settings)
 
 
-async def _keys(settings: Settings) -> Finding:
+async def _master_key(settings: Settings) -> Finding:
     store = await open_store(settings.database_url, pool_size=1)
     try:
         kept = await store.find_fact(house.KEY_FACT)
@@ -80,6 +98,75 @@ async def _keys(settings: Settings) -> Finding:
         return Finding("master key", False, refusal.message)
     finally:
         await store.close()
+
+
+async def _operations(settings: Settings) -> AsyncIterator[Finding]:
+    store = await open_store(settings.database_url, pool_size=1)
+    try:
+        now = SystemClock().now()
+        found = [await store.tenant(app_id).find_application() for app_id in await store.list_applications()]
+        for finding in _api_keys([application for application in found if application is not None], now=now):
+            yield finding
+        yield await _jobs(settings, store, now=now)
+    except Refusal as refusal:
+        yield Finding("API keys and jobs", False, refusal.message)
+    finally:
+        await store.close()
+
+
+def _api_keys(applications: Sequence[Application], *, now: datetime) -> list[Finding]:
+    """What keys may do that nobody needs, and which end soon. Locked ones do no harm."""
+    kept = [(app, key) for app in applications for key in app.api_keys if not (key.locked or app.is_closed)]
+    legacy = [(app, key) for app, key in kept if key in legacy_keys(app)]
+    ending = [(app, key) for app, key in kept if key.expires_at and now < key.expires_at <= now + _EXPIRES_SOON]
+    unused = [
+        (app, key)
+        for app, key in kept
+        if key.kind is KeyKind.SECRET and key.last_used_at is None and key.created_at <= now - _UNUSED_FOR
+    ]
+    remedies = (
+        ("legacy keys", legacy, "may do whatever the compatible API lets any key do: `narthex key rotate`"),
+        ("expiring keys", ending, f"end within {_EXPIRES_SOON.days} days: `narthex key rotate`"),
+        ("unused keys", unused, "are old and were never used: `narthex key lock` those that you keep in reserve"),
+    )
+    findings = [
+        Finding(subject, False, f"{_named(those)} {words}", fatal=False) for subject, those, words in remedies if those
+    ]
+    return findings or [Finding("API keys", True, f"{len(kept)} open, none of them in need of anything")]
+
+
+def _named(keys: Sequence[tuple[Application, ApiKey]]) -> str:
+    named = ", ".join(f"{application.app_id} ***{key.hint}" for application, key in keys[:_MOST_NAMED])
+    return f"{named} and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else named
+
+
+async def _jobs(settings: Settings, store: RootStore, *, now: datetime) -> Finding:
+    states = await list_jobs(_call(settings, store, now=now))
+    if not any(state.last for state in states):
+        return Finding("jobs", True, "none was done yet: the server does them while it runs")
+    failed = [state for state in states if state.last is not None and state.last.problem]
+    if failed:
+        words = "; ".join(f"`{state.job.name}` failed: {state.last.problem}" for state in failed if state.last)
+        return Finding("jobs", False, f"{words}; mend it, and `narthex jobs run` tries again", fatal=False)
+    overdue = [state.job.name for state in states if state.due_at < now - _OVERDUE_AFTER]
+    if overdue:
+        return Finding("jobs", False, f"overdue: {', '.join(overdue)}; does the server run?", fatal=False)
+    return Finding("jobs", True, "all were done in time")
+
+
+def _call(settings: Settings, store: RootStore, *, now: datetime) -> OperatorCall:
+    """To look with: nothing here changes anything."""
+    keyring = house.read_keyring(settings)
+    return OperatorCall(
+        root=store,
+        directory=Directory(store, keyring),
+        keyring=keyring,
+        random=system_random,
+        now=now,
+        caller=Caller(),
+        catalog=MetadataCatalog(house.metadata_signer(settings)),
+        facilities=Facilities(public_url=settings.public_url),
+    )
 
 
 async def _metadata(settings: Settings) -> Finding:
@@ -125,6 +212,31 @@ def _management_key(settings: Settings) -> Finding:
         words = "is short enough to be guessed: make one with `openssl rand -hex 32`"
         return Finding("management key", False, words, fatal=False)
     return Finding("management key", True, "set")
+
+
+async def _mail(settings: Settings) -> Finding:
+    try:
+        mail = open_mail(settings.mail, settings.mail_from)
+        if mail is None:
+            return Finding("mail", True, "off: there are no magic links, and no notices")
+        await mail.check()
+    except Refusal as refusal:
+        advice = f"; {refusal.advice}" if refusal.advice else ""
+        return Finding("mail", False, f"{refusal.message}{advice}", fatal=False)
+    return Finding("mail", True, f"would be taken, from `{settings.mail_from}`")
+
+
+def _limits(settings: Settings) -> Finding:
+    if settings.rate_limits == "off":
+        return Finding("rate limits", False, "off: anybody may ask as often as they like", fatal=False)
+    if settings.rate_limits == "on" and settings.workers > 1:
+        words = (
+            f"each of the {settings.workers} workers counts by itself, so that {settings.workers} times as much "
+            "passes: set NARTHEX_RATE_LIMITS to `database`, or to a Redis server"
+        )
+        return Finding("rate limits", False, words, fatal=False)
+    where = {"on": "counted in the one process", "database": "counted in the database"}
+    return Finding("rate limits", True, where.get(settings.rate_limits, "counted in Redis"))
 
 
 def _conformance(settings: Settings) -> list[Finding]:

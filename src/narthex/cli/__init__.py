@@ -28,7 +28,7 @@ from narthex.cli.job import jobs
 from narthex.cli.metadata import metadata
 from narthex.cli.operator import AsJson, Config, print_json, settings_of
 from narthex.cli.policy import policies
-from narthex.cli.transfer import imports
+from narthex.cli.transfer import export, imports
 from narthex.cli.user import users
 from narthex.cli.webhook import webhooks
 from narthex.http.problems import sentence
@@ -50,6 +50,7 @@ for room in (
     metadata,
 ):
     app.command(room)
+app.command(export)
 
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))]
 _PASSWORD_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)

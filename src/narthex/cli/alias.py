@@ -44,7 +44,9 @@ def set_(
     name: Name,
     user_id: UserId,
     /,
-    *named: Annotated[str, Parameter(help="The aliases, all of them; none takes all away.", allow_leading_hyphen=True)],
+    *named: Annotated[
+        str, Parameter(name="ALIAS", help="The aliases, all of them; none takes all away.", allow_leading_hyphen=True)
+    ],
     plain: Annotated[
         bool, Parameter(help="Keep them as they are, so that lists show them and notices reach them.", negative="")
     ] = False,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 keys = App(name="key", help="The API keys of an application, and what each is good for.")
 
-KeyId = Annotated[str, Parameter(help="The key's last four characters, as `narthex key list` prints them.")]
+KeyId = Annotated[str, Parameter(name="KEY", help="The key's last four characters, as `narthex key list` prints them.")]
 Scopes = Annotated[
     list[str] | None,
     Parameter(

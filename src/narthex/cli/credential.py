@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 credentials = App(name="credential", help="The passkeys of users.")
 
 CredentialId = Annotated[
-    str, Parameter(help="The passkey's id, as `narthex credential list` prints it.", allow_leading_hyphen=True)
+    str,
+    Parameter(name="PASSKEY", help="Its id, as `narthex credential list` prints it.", allow_leading_hyphen=True),
 ]
 
 

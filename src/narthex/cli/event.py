@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from narthex.usecases.call import Call, OperatorCall
 
 events = App(name="events", help="The event log of an application.")
+
+_LOOK_FOR_READERS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def tail(
     # Nobody asks by a key here, so there is none to look at; an operator sees to the log itself.
     pace = event_log.Pace(check_the_key_after=timedelta.max)
 
-    async def act(operator: OperatorCall) -> None:
+    async def follow(operator: OperatorCall) -> None:
         call = await within_application(operator, name)
         event_log.require_event_log(call)
         newest = await call.store.list_events(which=which, before=None, most=last) if last else ()
@@ -157,7 +161,7 @@ def tail(
                 if not portion:
                     event_log.require_event_log(await within_application(operator, name))
 
-    operate(config, act)
+    operate(config, lambda operator: _while_somebody_reads(follow(operator)))
 
 
 @events.command
@@ -202,6 +206,32 @@ def export(
     operate_within(config, name, act)
     if output is not None:
         print(f"The events are in {output}.", file=sys.stderr)
+
+
+async def _while_somebody_reads(act: Coroutine[Any, Any, None]) -> None:
+    """Do something until it ends, or until whoever reads what it prints has gone, as `head` goes."""
+    tasks = asyncio.create_task(act), asyncio.create_task(_nobody_reads())
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _nobody_reads() -> None:
+    """Wait until nobody reads. Where nothing happens nothing is written, and only asking tells."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        await asyncio.Event().wait()
+    while True:
+        if poll.poll(0):
+            return
+        await asyncio.sleep(_LOOK_FOR_READERS_EVERY_S)
 
 
 class _Write(Protocol):

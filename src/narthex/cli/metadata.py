@@ -53,6 +53,7 @@ def update(
     replace: Annotated[
         bool, Parameter(help="Keep it even if newer metadata is kept, as after a change of who signs it.", negative="")
     ] = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Get the metadata now. Servers judge by it within a minute; what does not verify changes nothing."""
@@ -70,6 +71,19 @@ def update(
 
     _, (result, now) = operate(config, act)
     found = result.metadata
+    if as_json:
+        print_json(
+            {
+                "number": found.number,
+                "kept": result.kept,
+                "models": len(found.entries),
+                "next_update": found.next_update.isoformat(),
+                "stale": found.is_stale(now),
+                "skipped": found.skipped,
+                "problems": list(result.problems),
+            }
+        )
+        return
     if not result.kept:
         print(f"Metadata {found.number} is not newer than what is kept; nothing changed.")
         return
@@ -83,7 +97,13 @@ def update(
 
 
 @metadata.command
-def find(text: Annotated[str, Parameter(help="An AAGUID, or a part of a name.")], /, *, config: Config = None) -> None:
+def find(
+    text: Annotated[str, Parameter(help="An AAGUID, or a part of a name.")],
+    /,
+    *,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
     """Look models up, and print what the metadata says of them."""
 
     async def act(call: Any) -> list[MetadataEntry]:
@@ -93,6 +113,9 @@ def find(text: Annotated[str, Parameter(help="An AAGUID, or a part of a name.")]
         ]
 
     _, entries = operate(config, act)
+    if as_json:
+        print_json({"models": [_members(entry) for entry in entries]})
+        return
     if not entries:
         print(f"No model in the metadata is called `{text}` or has that AAGUID.")
         return
@@ -108,6 +131,15 @@ def find(text: Annotated[str, Parameter(help="An AAGUID, or a part of a name.")]
             for entry in sorted(entries, key=lambda entry: entry.name.casefold())
         ),
     )
+
+
+def _members(entry: MetadataEntry) -> dict[str, Any]:
+    return {
+        "aa_guid": None if entry.aaguid is None else _aaguid(entry),
+        "name": entry.name,
+        "key_protection": list(entry.key_protection),
+        "statuses": [report.status for report in entry.statuses],
+    }
 
 
 def _aaguid(entry: MetadataEntry) -> str:

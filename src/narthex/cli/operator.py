@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Config = Annotated[Path | None, Parameter(name="--config", help="A TOML file with settings.")]
-Name = Annotated[str, Parameter(help="The application's id.")]
-UserId = Annotated[str, Parameter(help="The user's id, as your own backend named it.", allow_leading_hyphen=True)]
+Name = Annotated[str, Parameter(name="APP", help="The application's id.")]
+UserId = Annotated[
+    str, Parameter(name="USER", help="The user's id, as your own backend named it.", allow_leading_hyphen=True)
+]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON, for scripts.", negative="")]
 Yes = Annotated[bool, Parameter(name="--yes", help="Do not ask.", negative="")]
 

@@ -90,11 +90,8 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
     _, (application, metadata) = operate(config, act)
     policy = msgspec.to_builtins(application.settings.authenticator_policy)
     if as_json:
-        models = [
-            {"aa_guid": str(UUID(bytes=m.aaguid)), "is_allowed": m.is_allowed} for m in application.authenticators
-        ]
         anchors = msgspec.to_builtins(application.settings.trust_anchors)
-        print_json({"policy": policy, "models": models, "anchors": anchors})
+        print_json({"policy": policy, "models": _models(application), "anchors": anchors})
         return
     print_members(policy)
     if application.authenticators:
@@ -110,7 +107,15 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
 
 
 @policies.command(name="set")
-def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Config = None) -> None:
+def set_(
+    name: Name,
+    /,
+    *,
+    rules: Chosen = Rules(),
+    yes: Yes = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
     """Decide something else; what is not named stays. What would lock users out is shown before it is asked for.
 
     A rule is `off`; or it is only noted what it objects to (`monitor`); or new passkeys are refused (`enforce-new`);
@@ -123,12 +128,17 @@ def set_(name: Name, /, *, rules: Chosen = Rules(), yes: Yes = False, config: Co
 
     def explain() -> None:
         _, found = operate(config, lambda call: report_on(call, name, only_enforced=True, **changes))
+        if as_json:
+            return
         _print_report(found, when="under the rules that would refuse sign-ins")
         print()
 
     policy = _agreed(
         config, yes, lambda call, accepted: change_policy(call, name, accept_lock_out=accepted, **changes), explain
     )
+    if as_json:
+        print_json(msgspec.to_builtins(policy))
+        return
     print_members(msgspec.to_builtins(policy))
 
 
@@ -146,21 +156,23 @@ def report(name: Name, /, *, rules: Chosen = Rules(), as_json: AsJson = False, c
 
 
 @policies.command
-def allow(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
+def allow(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, as_json: AsJson = False, config: Config = None) -> None:
     """Put models on the allow list."""
-    _operate_models(name, aaguids, config, allowed=True, yes=yes)
+    _operate_models(name, aaguids, config, allowed=True, yes=yes, as_json=as_json)
 
 
 @policies.command
-def deny(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
+def deny(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, as_json: AsJson = False, config: Config = None) -> None:
     """Put models on the deny list."""
-    _operate_models(name, aaguids, config, allowed=False, yes=yes)
+    _operate_models(name, aaguids, config, allowed=False, yes=yes, as_json=as_json)
 
 
 @policies.command
-def delist(name: Name, aaguids: AaGuids, /, *, yes: Yes = False, config: Config = None) -> None:
+def delist(
+    name: Name, aaguids: AaGuids, /, *, yes: Yes = False, as_json: AsJson = False, config: Config = None
+) -> None:
     """Take models from either list."""
-    _operate_models(name, aaguids, config, allowed=None, yes=yes)
+    _operate_models(name, aaguids, config, allowed=None, yes=yes, as_json=as_json)
 
 
 @policies.command
@@ -175,6 +187,7 @@ def trust(
     ] = None,
     hardware: Annotated[bool, Parameter(help="Its keys stay in hardware, to your knowledge.", negative="")] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Let a certificate of your own vouch for authenticators, beside those of the metadata."""
@@ -186,7 +199,13 @@ def trust(
         aaguids=tuple(map(str, aaguid or ())),
         hardware=hardware,
     )
-    _change_anchors(name, config, lambda kept: (*(each for each in kept if each.name != anchor.name), anchor), yes=yes)
+    _change_anchors(
+        name,
+        config,
+        lambda kept: (*(each for each in kept if each.name != anchor.name), anchor),
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @policies.command
@@ -196,6 +215,7 @@ def distrust(
     /,
     *,
     yes: Yes = False,
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Take back what `trust` gave: what the certificate vouched for is no longer attested, from the next use on."""
@@ -205,10 +225,12 @@ def distrust(
             raise SystemExit(f"No anchor of {name} is called {anchor}: `narthex policy show {name}` prints them.")
         return tuple(each for each in kept if each.name != anchor)
 
-    _change_anchors(name, config, less, yes=yes)
+    _change_anchors(name, config, less, yes=yes, as_json=as_json)
 
 
-def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allowed: bool | None, yes: bool) -> None:
+def _operate_models(
+    name: str, aaguids: list[UUID], config: Path | None, *, allowed: bool | None, yes: bool, as_json: bool
+) -> None:
     from narthex.usecases.authenticator_policy import operate_models
 
     async def act(call: OperatorCall, accepted: bool) -> tuple[Application, Metadata]:
@@ -216,10 +238,17 @@ def _operate_models(name: str, aaguids: list[UUID], config: Path | None, *, allo
         return changed, call.catalog.current
 
     application, metadata = _agreed(config, yes, act)
+    if as_json:
+        print_json({"models": _models(application)})
+        return
     for aaguid in aaguids:
         listed = next((each for each in application.authenticators if each.aaguid == aaguid.bytes), None)
         place = "is on neither list" if listed is None else f"is {'allowed' if listed.is_allowed else 'denied'}"
         print(f"{aaguid} {place}: {printable(_model(metadata, aaguid.bytes))}")
+
+
+def _models(application: Application) -> list[dict[str, Any]]:
+    return [{"aa_guid": str(UUID(bytes=m.aaguid)), "is_allowed": m.is_allowed} for m in application.authenticators]
 
 
 def _change_anchors(
@@ -228,10 +257,14 @@ def _change_anchors(
     changed: Callable[[tuple[TrustAnchor, ...]], tuple[TrustAnchor, ...]],
     *,
     yes: bool,
+    as_json: bool,
 ) -> None:
     from narthex.usecases.authenticator_policy import change_anchors
 
     anchors = _agreed(config, yes, lambda call, accepted: change_anchors(call, name, changed, accept_lock_out=accepted))
+    if as_json:
+        print_json({"anchors": msgspec.to_builtins(anchors)})
+        return
     print_members({"anchors": [anchor.name for anchor in anchors]})
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 webhooks = App(name="webhook", help="Where an application is told of its events.")
 
-WebhookId = Annotated[str, Parameter(help="The webhook's id, as `narthex webhook list` prints it.")]
+WebhookId = Annotated[str, Parameter(name="WEBHOOK", help="The webhook's id, as `narthex webhook list` prints it.")]
 EventTypes = Annotated[
     list[str] | None,
     Parameter(name="--event-type", help="A type of event, or `ApiUser*`; repeat for more. Without any: all."),
@@ -241,7 +241,7 @@ def deliveries(
 def retry(
     name: Name,
     webhook_id: WebhookId,
-    delivery_id: Annotated[str, Parameter(help="The delivery's id, as `narthex webhook deliveries` prints it.")],
+    delivery_id: Annotated[str, Parameter(name="DELIVERY", help="Its id, as `narthex webhook deliveries` prints it.")],
     /,
     *,
     as_json: AsJson = False,
