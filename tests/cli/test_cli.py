@@ -278,7 +278,8 @@ def test_a_house_in_order_is_well(operator: Operator) -> None:
     done = operator.run("doctor", **WELL)
     assert 0 == done.returncode, done.stdout
     subjects = ["database", "migrations", "master key", "master key file", "management key", "clock", "public URL"]
-    assert dict.fromkeys([*subjects, "FIDO metadata"], "ok") == findings(done)
+    more = ["FIDO metadata", "API keys", "jobs", "mail", "rate limits"]
+    assert dict.fromkeys([*subjects, *more], "ok") == findings(done)
 
 
 def test_the_doctor_changes_nothing(operator: Operator) -> None:
