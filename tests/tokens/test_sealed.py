@@ -72,7 +72,8 @@ def test_what_was_sealed_opens_as_it_was(nonce: bytes, kind: TokenKind, **member
 
 
 def test_a_token_is_url_safe_and_begins_with_its_prefix() -> None:
-    assert ["register_", "session_", "session_", "verify_"] == [sealed(kind).partition("_")[0] + "_" for kind in KINDS]
+    prefixes = [sealed(kind).partition("_")[0] + "_" for kind in KINDS]
+    assert ["register_", "session_", "session_", "verify_", "link_"] == prefixes
     assert all(sealed(kind).replace("_", "").replace("-", "").isalnum() for kind in KINDS)
 
 

@@ -52,7 +52,7 @@ def create_app(env: Environment) -> ASGIApp:
     """Join the edge."""
     documented = Documented(specs=ROUTES, version=env.version, public_url=env.public_url)
     rendered = pages.rendered(documented, errors_url=env.errors_url)
-    return Edge(env, AnonymousCall(root=env.root, version=env.version, pages=rendered))
+    return Edge(env, AnonymousCall(root=env.root, version=env.version, pages=rendered, mail=env.facilities.mail))
 
 
 class Edge:

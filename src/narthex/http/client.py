@@ -40,6 +40,8 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
     ``X-Forwarded-For`` is read from the right, past every proxy that is trusted: what stands further left was
     written by somebody we do not know (CVE-2026-45364).
     """
+    if not trusted:
+        return peer
     address = peer
     hops = [hop.strip() for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")]
     while hops and is_trusted(address, trusted):
@@ -56,6 +58,7 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return parsed is not None and any(parsed in network for network in trusted)
 
 
+@lru_cache(maxsize=4096)  # Asked with every request, and most come from few addresses.
 def rate_limit_group(address: str) -> str:
     """The neighbourhood that shares a limit: the address, or its /64 when it is IPv6 (one customer has all of it)."""
     match _parsed(address):

@@ -11,6 +11,7 @@ from narthex.http.bad_keys import BadKeyLines
 from narthex.http.client import Network
 from narthex.http.key_uses import KeyUses
 from narthex.ports.environment import Clock, Keyring, Random
+from narthex.ports.mail import Mail
 from narthex.ports.store import RootStore
 from narthex.usecases.call import Call, Facilities
 from narthex.usecases.metadata import MetadataCatalog
@@ -83,6 +84,8 @@ class AnonymousCall:
     """By path: what does not change while the server runs, rendered when it starts."""
     host: str = ""
     """Which name the request was sent to, in lower case and without a port. Anybody can write any."""
+    mail: Mail | None = None
+    """None where the operator set up none."""
     enter: Callable[[str], Awaitable[Call | None]] = _nowhere
     """Calls an application by its id; None where there is none. For those who hold a sealed ticket of it, which the
     endpoint must read before it does anything: the id alone proves nothing."""

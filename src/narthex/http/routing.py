@@ -170,6 +170,8 @@ class Endpoint:
 
     def __init__(self, by_method: Mapping[str, RouteSpec], env: Environment, anonymous: AnonymousCall) -> None:
         self._by_method = by_method
+        # For the log: as it is routed, because what stands in the place of a member may be a secret.
+        self._path = next(iter(by_method.values())).path
         self._env = env
         self._anonymous = anonymous
 
@@ -189,11 +191,11 @@ class Endpoint:
             answer = await spec.handler(*arguments, **scope["path_params"])
         except Refusal as refusal:
             if isinstance(refusal, Unavailable):
-                _log.warning("unavailable", reason=refusal.message, trace_id=trace, path=scope["path"])
+                _log.warning("unavailable", reason=refusal.message, trace_id=trace, path=self._path)
             await send_problem(send, env, refusal, trace_id=trace, extra=self._allow(refusal))
         except Exception:
             # The edge is where the unforeseen ends: it is logged whole, and answered without a word of it.
-            _log.exception("unexpected", trace_id=trace, path=scope["path"])
+            _log.exception("unexpected", trace_id=trace, path=self._path)
             unexpected = Unexpected("an error occurred while processing your request")
             await send_problem(send, env, unexpected, trace_id=trace)
         else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
-from time import perf_counter
-from typing import Any
+from collections.abc import Callable
+from time import monotonic, perf_counter
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -12,6 +15,10 @@ from narthex.base.errors import Rejected, Unavailable
 from narthex.http.authenticate import Access
 from narthex.http.environment import AnonymousCall, Page
 from narthex.http.routing import JSON_TYPE, route
+from narthex.ports.mail import Mail
+
+MAIL_IS_ASKED_EVERY_S: Final = 30.0
+MAIL_IS_ASKED_FOR_S: Final = 5.0
 
 
 class SelfTest(Rejected):
@@ -42,8 +49,44 @@ async def health_storage(call: AnonymousCall) -> Page:
 
 @route("GET", "/health/mail", access=Access.ANONYMOUS, answer=Page)
 async def health_mail(call: AnonymousCall) -> Page:
-    """The way out for mail. There is none to ask yet, so the results are empty."""
-    return _report("Healthy", perf_counter(), {})
+    """The mail server would take mails, or 503. Without one the results are empty."""
+    began = perf_counter()
+    if call.mail is None:
+        return _report("Healthy", began, {})
+    if await _PROBES.setdefault(call.mail, MailProbe()).answers(call.mail):
+        return _report("Healthy", began, {"smtp": {}})
+    headers = ((b"retry-after", str(int(MAIL_IS_ASKED_EVERY_S)).encode()),)
+    return msgspec.structs.replace(_report("Unhealthy", began, {"smtp": {}}), status=503, headers=headers)
+
+
+class MailProbe:
+    """Asks one way out for mail now and then, however often anybody asks us: it is not ours to be worn out."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._asked_at_s: float | None = None
+        self._answered = False
+        self._turn = asyncio.Lock()
+
+    async def answers(self, mail: Mail) -> bool:
+        """Whether mails would be taken, as of `MAIL_IS_ASKED_EVERY_S` ago at most."""
+        async with self._turn:
+            if self._asked_at_s is None or self._clock() >= self._asked_at_s + MAIL_IS_ASKED_EVERY_S:
+                self._answered = await _asked(mail)
+                self._asked_at_s = self._clock()
+            return self._answered
+
+
+_PROBES: WeakKeyDictionary[Mail, MailProbe] = WeakKeyDictionary()
+
+
+async def _asked(mail: Mail) -> bool:
+    try:
+        async with asyncio.timeout(MAIL_IS_ASKED_FOR_S):
+            await mail.check()
+    except (Unavailable, TimeoutError):
+        return False
+    return True
 
 
 @route("GET", "/health/version", access=Access.ANONYMOUS, answer=Page)
