@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,8 @@ SHARED_CODES = {
 
 STOP_THE_START = {
     "AddressTaken",
+    "ArchiveExists",
+    "ArchiveUnwritable",
     "DataDirUnusable",
     "DatabaseUrlMalformed",
     "KeyFileUnusable",
@@ -34,10 +37,32 @@ STOP_THE_START = {
     "MetadataRootUnusable",
     "RedisMissing",
     "RedisUrlMalformed",
+    "ReferenceDatabaseUnreadable",
     "SchemaOutdated",
+    "SecretFileUnusable",
     "SettingRefused",
 }
 """An operator reads these on the terminal; no request meets them, so the page for clients leaves them out."""
+
+MET_BY_THEIR_WORDS = {
+    "AddressTaken": "cannot be listened on",
+    "ApplicationNotImported": "no import made it",
+    "ArchiveExists": "There is a file `demo.archive` already",
+    "ArchiveUnwritable": "cannot be written",
+    "DataDirUnusable": "Nothing can be kept in",
+    "InvalidApplicationId": "3 to 62 lower-case letters and digits",
+    "KeyFileUnusable": "The demo's keys in",
+    "MasterKeyDiffers": "The master key is not the one that this database was set up with",
+    "MasterKeyMissing": "is gone, and this database was set up with it",
+    "MetadataRootUnusable": "holds no certificate",
+    "RecordUnreadable": "it has no scope that is known",
+    "SchemaOutdated": "narthex migrate",
+    "UrlTemplateInvalid": "You have provided a UrlTemplate that cannot be converted to a URL.",
+    "UrlTemplateWithoutToken": "You have provided a UrlTemplate without a $TOKEN template.",
+}
+"""Nobody sees the codes of these: the tests look for what is said on the terminal, or in the compatible API's words."""
+
+TESTS = Path(__file__).parents[1]
 
 
 def every_refusal() -> list[type[Refusal]]:
@@ -63,6 +88,12 @@ def errors_page() -> str:
     return rendered(documented, errors_url="https://narthex.test/errors")["/errors"].content.decode()
 
 
+@pytest.fixture(scope="module")
+def tests() -> str:
+    """What all other tests say."""
+    return "\n".join(path.read_text() for path in sorted(TESTS.rglob("*.py")) if path != Path(__file__))
+
+
 def test_there_are_refusals_at_all() -> None:
     assert len(REFUSALS) > 50
 
@@ -83,6 +114,20 @@ def test_a_refusal_has_a_code_of_small_words_and_a_status(kind: type[Refusal]) -
 @pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
 def test_a_refusal_that_a_request_can_meet_is_on_the_page_of_errors(errors_page: str, kind: type[Refusal]) -> None:
     assert (kind.__name__ not in STOP_THE_START) == (f"id='{wire_code(kind.code)}'" in errors_page)
+
+
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.__name__)
+def test_a_refusal_is_met_by_a_test(tests: str, kind: type[Refusal]) -> None:
+    """By its name, by its code, or by its words; a refusal that no test names may be one that nothing raises."""
+    if kind.__name__ in MET_BY_THEIR_WORDS:
+        assert MET_BY_THEIR_WORDS[kind.__name__] in tests
+    else:
+        assert re.search(rf"\b{kind.__name__}\b|[\"'`]({kind.code}|{wire_code(kind.code)})[\"'`]", tests)
+
+
+def test_whoever_is_met_by_its_words_is_a_refusal_still() -> None:
+    assert set() == MET_BY_THEIR_WORDS.keys() - {kind.__name__ for kind in REFUSALS}
+    assert set() == STOP_THE_START - {kind.__name__ for kind in REFUSALS}
 
 
 def test_a_code_has_one_meaning() -> None:
