@@ -113,7 +113,7 @@ async def authenticate_key(
         message = f"a {'wrong' if key is None else 'locked'} {form.header} was used"
         await _record_bad_key(env, tenant, event_type, message, value, trace_id, address=address)
         raise KeyRequired(form.header, explain(form, headers))
-    if key.networks and not client.is_trusted(address, _networks(key.networks)):
+    if key.networks and not client.is_from(_networks(key.networks), peer, headers, env.trusted_proxies):
         message = f"a {form.header} was used from outside its networks"
         event_type = EventType.ApiAuthKeyRefusedByNetwork
         await _record_bad_key(env, tenant, event_type, message, value, trace_id, address=address)

@@ -11,6 +11,7 @@ Network = IPv4Network | IPv6Network
 
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _PORT = re.compile(r":[0-9]*\Z")
+_WITH_PORT = re.compile(r"(?:([0-9.]+):[0-9]+|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?)\Z")
 _LONGEST_USER_AGENT = 256
 
 
@@ -34,22 +35,51 @@ def host(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return _PORT.sub("", named[0].decode("latin-1").lower()) if len(named) == 1 else ""
 
 
+def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; of a name that stands twice the last one counts.
+
+    But the lines of ``X-Forwarded-For`` are one list (RFC 9110 section 5.3): some proxies add a line, and with that one
+    alone, the next proxy would pass for the client.
+    """
+    by_name = dict(headers)
+    if len(by_name) < len(headers) and b"x-forwarded-for" in by_name:
+        by_name[b"x-forwarded-for"] = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    return by_name
+
+
 def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> str:
     """The address of the client: the peer's, or what a trusted proxy says of it.
 
     ``X-Forwarded-For`` is read from the right, past every proxy that is trusted: what stands further left was
     written by somebody we do not know (CVE-2026-45364).
     """
-    if not trusted:
-        return peer
+    return _followed(peer, headers, trusted)[0]
+
+
+def is_from(networks: Sequence[Network], peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> bool:
+    """Whether the client is in one of these networks; not if a proxy of ours cannot say who the client is."""
+    address, is_known = _followed(peer, headers, trusted)
+    return is_known and is_trusted(address, networks)
+
+
+def _followed(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]) -> tuple[str, bool]:
+    """The last address on the way back to the client that can be believed, and whether the way ends there."""
     address = peer
     hops = [hop.strip() for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")]
     while hops and is_trusted(address, trusted):
-        hop = hops.pop()
+        hop = _without_port(hops.pop())
+        if not hop:
+            continue  # RFC 9110 section 5.6.1: lists may have empty elements.
         if _parsed(hop) is None:
-            break
+            return address, False
         address = hop
-    return address
+    return address, True
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write the client's port as well: ``192.0.2.1:49152``, ``[2001:db8::1]:49152``."""
+    with_port = _WITH_PORT.match(hop)
+    return (with_port[1] or with_port[2]) if with_port else hop
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

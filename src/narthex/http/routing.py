@@ -177,7 +177,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         env = self._env
-        headers = dict(scope["headers"])
+        headers = client.joined(scope["headers"])
         trace = client.trace_id(headers, env.random(24))
         try:
             spec = self._spec(scope["method"])
