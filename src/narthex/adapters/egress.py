@@ -48,7 +48,11 @@ MAX_REPLY_BYTES: Final = 4_096
 MAX_ADDRESSES_TRIED: Final = 4
 CONNECT_TIMEOUT_S: Final = 3.0
 """For one address of several, so that a dead one leaves time for the next."""
-RESOLVER_THREADS: Final = 4
+RESOLVER_THREADS: Final = 64
+"""The system goes on asking for a name long after we have stopped waiting. All senders to failing receivers (16 at a
+time, `narthex.usecases.delivery`) may leave several such questions behind each, and others still find a thread."""
+_MOST_FRAMING_BYTES: Final = 64 * 1024
+"""Around a body: headers, provisional answers (1xx), which may be as many as one likes, and the edges of chunks."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
@@ -98,12 +102,15 @@ class GuardedEgress:
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Reply:
         target = _parse_url(url)
-        async with _within(timeout_s, target), self._ask("POST", target, headers, body) as response:
+        most_bytes = MAX_REPLY_BYTES + _MOST_FRAMING_BYTES
+        async with _within(timeout_s, target), self._ask("POST", target, headers, body, most_bytes) as response:
             return Reply(response.status, await _read(response, MAX_REPLY_BYTES))
 
     async def get(self, url: str, *, timeout_s: float, most_bytes: int) -> Reply:
         target = _parse_url(url)
-        async with _within(timeout_s, target), self._ask("GET", target, {}, None) as response:
+        # Chunks that are small have as much around them as in them.
+        wire_bytes = 2 * most_bytes + _MOST_FRAMING_BYTES
+        async with _within(timeout_s, target), self._ask("GET", target, {}, None, wire_bytes) as response:
             if any(name.lower() == b"content-encoding" and value != b"identity" for name, value in response.headers):
                 raise AddressUnreachable(f"{quoted(target.host)} answers compressed, which was not asked for")
             body = await _read(response, most_bytes + 1)
@@ -113,9 +120,13 @@ class GuardedEgress:
 
     @contextlib.asynccontextmanager
     async def _ask(
-        self, method: str, target: _Target, headers: Mapping[str, str], body: bytes | None
+        self, method: str, target: _Target, headers: Mapping[str, str], body: bytes | None, most_bytes: int
     ) -> AsyncIterator[httpcore.Response]:
-        """One request on a connection of its own, and the answer until its body."""
+        """One request on a connection of its own, and the answer until its body.
+
+        Args:
+            most_bytes: of all that the other side may say.
+        """
         # Imported here: a server that never goes out does not pay for the library.
         import httpcore
 
@@ -129,7 +140,8 @@ class GuardedEgress:
                 stream = await stream.start_tls(self._tls_context(), server_hostname=target.host)
                 line.push_async_callback(stream.aclose)
             url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-            connection = httpcore.AsyncHTTP11Connection(url.origin, stream)
+            counted = cast("httpcore.AsyncNetworkStream", _Counted(stream, most_bytes))
+            connection = httpcore.AsyncHTTP11Connection(url.origin, counted)
             async with connection.stream(method, url, headers=sent, content=body) as response:
                 yield response
 
@@ -361,6 +373,26 @@ async def _connect(addresses: Sequence[IpAddress], port: int) -> httpcore.AsyncN
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as e:
             failure = e
     raise failure
+
+
+class _Counted:
+    """A connection from which only so much is read: reading what never ends keeps the processor from everybody else."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, most_bytes: int) -> None:
+        self._stream = stream
+        self._left_bytes = most_bytes
+        self.write = stream.write
+        self.aclose = stream.aclose
+        self.get_extra_info = stream.get_extra_info
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- as in httpcore
+        import httpcore
+
+        if not self._left_bytes:
+            raise httpcore.RemoteProtocolError("the answer has too much around its body")
+        read = await self._stream.read(min(max_bytes, self._left_bytes), timeout)
+        self._left_bytes -= len(read)
+        return read
 
 
 async def _read(response: httpcore.Response, most_bytes: int) -> bytes:

@@ -1,0 +1,143 @@
+"""What somebody tried who wanted in: keys from the wrong network, receivers that never end, mails to strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from narthex.adapters.egress import GuardedEgress
+from narthex.ports.egress import AddressUnreachable
+from tests.support.application import Application, HouseInProcess
+from tests.support.listener import Handler, Listener
+
+pytestmark = pytest.mark.anyio
+
+LOOPBACK = [ip_network("127.0.0.0/8")]
+PROXIES = (ip_network("10.0.0.0/8"),)
+
+
+# --- keys and networks ------------------------------------------------------------------------------------------------
+
+
+async def narrow(house: HouseInProcess, application: Application, *networks: str) -> None:
+    """Let the secret key be used from these networks only."""
+    terms = {"scopes": ["users:read"], "networks": networks}
+    answer = await house.manage(f"/admin/apps/demo/api-keys/{application.secret_key[-4:]}", terms)
+    assert 204 == answer.status_code, answer.text
+
+
+async def ask_through_proxy(sqlite_url: str, network: str, lines: Sequence[str]) -> int:
+    """Use a key of one network through 10.0.0.1, which sends these lines of `X-Forwarded-For`."""
+    async with HouseInProcess(sqlite_url, trusted_proxies=PROXIES, peer="10.0.0.1") as house:
+        application = await house.create_application()
+        await narrow(house, application, network)
+        headers = [("ApiSecret", application.secret_key), *(("X-Forwarded-For", line) for line in lines)]
+        return (await house.client.get("/users/count", headers=headers)).status_code
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["203.0.113.9", "10.0.0.7"],
+        ["203.0.113.9, 10.0.0.8", "10.0.0.7"],
+        ["203.0.113.9:4711"],
+        ["[2001:db8::9]:4711"],
+        ["[2001:db8::9]"],
+        ["203.0.113.9,"],
+        ["203.0.113.9", ""],
+        ["unknown"],
+        ["_hidden, 10.0.0.7"],
+    ],
+)
+async def test_a_client_whom_a_proxy_spells_oddly_does_not_pass_for_the_proxy(
+    sqlite_url: str, lines: list[str]
+) -> None:
+    """A key for the inner network, and a proxy that stands in it: whoever hides behind it is not there."""
+    assert 403 == await ask_through_proxy(sqlite_url, "10.0.0.0/8", lines)
+
+
+@pytest.mark.parametrize(
+    "lines", [["192.0.2.7:4711"], ["192.0.2.7", "10.0.0.7"], ["192.0.2.7,"], ["203.0.113.9", "192.0.2.7, 10.0.0.7"]]
+)
+async def test_a_client_of_the_network_passes_however_the_proxy_spells_it(sqlite_url: str, lines: list[str]) -> None:
+    assert 200 == await ask_through_proxy(sqlite_url, "192.0.2.0/24", lines)
+
+
+async def test_a_client_without_a_forwarding_line_is_the_peer(sqlite_url: str) -> None:
+    assert 200 == await ask_through_proxy(sqlite_url, "10.0.0.0/8", [])
+
+
+# --- the way out ------------------------------------------------------------------------------------------------------
+
+
+def without_end(*, beginning: bytes, again: bytes) -> Any:
+    """An answer of which each part is fine, and there is always another one."""
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(beginning)
+        while not handler.listener.ended.is_set():
+            handler.listener.written_bytes += handler.wfile.write(again * 1_000)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("beginning", "again"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\nX-Padding: x\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 10_000 + b"\r\nx\r\n"),
+    ],
+)
+async def test_a_receiver_that_never_comes_to_the_point_is_given_up(beginning: bytes, again: bytes) -> None:
+    """Reading provisional answers as fast as they came took the processor from everybody for 15 seconds a delivery."""
+    with Listener() as listener:
+        listener.answers = [without_end(beginning=beginning, again=again)]
+        begun_at = time.monotonic()
+        with pytest.raises(AddressUnreachable, match="does not answer in HTTP"):
+            await GuardedEgress(LOOPBACK).post(listener.url, headers={}, body=b"{}", timeout_s=15)
+        assert time.monotonic() - begun_at < 5
+
+
+async def test_names_that_nobody_answers_for_keep_no_name_from_being_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One application's webhooks, at names of a server that is silent on purpose, held up those of all others."""
+    ask_system, enough = socket.getaddrinfo, threading.Event()
+
+    def ask(name: Any, *rest: Any, **more: Any) -> Any:
+        if name == "localhost":
+            return ask_system("127.0.0.1", *rest, **more)
+        enough.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+
+    egress = GuardedEgress(LOOPBACK)
+
+    async def leave_question(number: int) -> None:
+        with pytest.raises(AddressUnreachable):
+            await egress.post(f"http://name{number}.example/", headers={}, body=b"", timeout_s=0.1)
+
+    with Listener() as listener:
+        monkeypatch.setattr(socket, "getaddrinfo", ask)
+        try:
+            await asyncio.gather(*map(leave_question, range(32)))
+            url = listener.url.replace("127.0.0.1", "localhost")
+            reply = await egress.post(url, headers={}, body=b"{}", timeout_s=5)
+        finally:
+            enough.set()
+    assert 200 == reply.status
+
+
+async def test_the_way_out_still_reads_an_honest_answer() -> None:
+    """The bound is around the body: an answer with many headers and a long body is read as far as it ever was."""
+    with Listener() as listener:
+        listener.answers = [
+            without_end(beginning=b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 500 + b"\r\n", again=b"x"),
+        ]
+        reply = await GuardedEgress(LOOPBACK).post(listener.url, headers={}, body=b"{}", timeout_s=5)
+    assert (200, 4_096) == (reply.status, len(reply.body))
