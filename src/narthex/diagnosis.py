@@ -126,7 +126,7 @@ def _api_keys(applications: Sequence[Application], *, now: datetime) -> list[Fin
     ]
     remedies = (
         ("legacy keys", legacy, "may do whatever the compatible API lets any key do: `narthex key rotate`"),
-        ("expiring keys", ending, f"end within {_EXPIRES_SOON.days} days: `narthex key rotate`"),
+        ("expiring keys", ending, f"end within {_EXPIRES_SOON.days} days: have successors in use by then"),
         ("unused keys", unused, "are old and were never used: `narthex key lock` those that you keep in reserve"),
     )
     findings = [

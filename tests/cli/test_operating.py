@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -20,6 +21,8 @@ from cyclopts import App
 
 from narthex.cli import app
 from narthex.cli.operator import parse_instant, print_table
+from narthex.usecases import webhook
+from narthex.usecases.webhook import queue_test
 from tests.cli.test_cli import MAIL, NARTHEX, Operator
 from tests.cli.test_cli import operator as operator
 from tests.cli.test_policy import BOUND, SYNCED, Demo
@@ -147,6 +150,7 @@ def test_templates_may_be_files_in_a_directory(operator: Operator) -> None:
     operator.does("app", "create", "demo", "--mail-templates", "mails")
     expected = MAIL | {"subject": "Anmelden", "text": "Hier: $LINK\n", "html": "<a href='$LINK'>hier</a>"}
     assert [expected] == told(operator, "app", "show", "demo")["mailTemplates"]
+    assert "mail templates: magic-link de\n" in operator.does("app", "show", "demo")
     (operator.directory / "none").mkdir()
     assert [] == told(operator, "app", "set", "demo", "--mail-templates", "none")["mailTemplates"]
 
@@ -484,6 +488,42 @@ def test_a_webhook_leads_to_a_public_address(operator: Operator) -> None:
     assert "NARTHEX_EGRESS_NETWORKS" in operator.fails("webhook", "create", "demo", "https://127.0.0.1/hook")
     said = operator.fails("webhook", "create", "demo", "https://a.test", "--event-type", "Nothing*")
     assert "`Nothing*` names no type of event." in said
+
+
+def test_a_test_is_followed_until_it_got_there(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server sends it within seconds; here is what the command reads of that."""
+    operator.does("app", "create", "demo")
+    hook = told(operator, "webhook", "create", "demo", "https://a.test/hook")["id"]
+    statement = "update delivery set state = {}, tries = 1, status = 204, problem = '{}'"
+
+    async def sent(call: Any, webhook_id: bytes, *, settled: tuple[str, str]) -> bytes:
+        delivery_id = await queue_test(call, webhook_id)
+        operator.execute(statement.format(*settled))
+        return delivery_id
+
+    monkeypatch.setattr(webhook, "queue_test", partial(sent, settled=("'delivered'", "")))
+    assert "It got there: the receiver answered 204.\n" == operator.does("webhook", "test", "demo", hook)
+    monkeypatch.setattr(webhook, "queue_test", partial(sent, settled=("'pending'", "nobody answers")))
+    assert "It did not get there: nobody answers." in operator.fails("webhook", "test", "demo", hook)
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+def test_all_of_it_works_on_postgresql(operator: Operator, postgresql_url: str) -> None:
+    operator.settings["database_url"] = postgresql_url
+    key = told(operator, "app", "create", "demo")["apiSecrets"][0][-4:]
+    operator.does("key", "rotate", "demo", key)
+    assert 5 == len(told(operator, "key", "list", "demo"))
+    operator.does("alias", "set", "demo", "ann", "ann@a.test")
+    assert ["ann"] == [each["userId"] for each in told(operator, "user", "list", "demo")["values"]]
+    operator.does("config", "add", "demo", "pay")
+    operator.does("webhook", "create", "demo", "https://a.test/hook")
+    assert "ApiUserSetAliases" in operator.does("events", "list", "demo")
+    assert "reports" in operator.does("jobs", "list")
+    operator.does("jobs", "run", "reports")
+    assert f"***{key} end within 14 days" in doctor(operator, database_url=postgresql_url)["expiring keys"][1]
+    assert "demo is deleted.\n" == operator.does("app", "delete", "demo", "--now", "--yes")
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------

@@ -167,9 +167,9 @@ def completion(
 ) -> None:
     """Print a script by which a shell completes commands and options.
 
-    For bash: `narthex completion bash > ~/.local/share/bash-completion/completions/narthex`.
-    For zsh: `narthex completion zsh > ~/.zfunc/_narthex`, with `fpath+=~/.zfunc` before `compinit`.
-    For fish: `narthex completion fish > ~/.config/fish/completions/narthex.fish`.
+    - bash: `narthex completion bash > ~/.local/share/bash-completion/completions/narthex`
+    - zsh: `narthex completion zsh > ~/.zfunc/_narthex`, with `fpath+=~/.zfunc` before `compinit`
+    - fish: `narthex completion fish > ~/.config/fish/completions/narthex.fish`
     """
     print(app.generate_completion(shell=shell))
 

@@ -182,7 +182,7 @@ def set_(
     if as_json:
         print_json(msgspec.to_builtins(changed))
         return
-    print_members(_without_policy(msgspec.to_builtins(changed)))
+    print_members(_in_lines(msgspec.to_builtins(changed)))
 
 
 @applications.command
@@ -200,7 +200,7 @@ def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> No
         print_json({**life_of(application), **decided, "keys": keys})
         return
     state = {"state": state_of(application), "created_at": f"{minute(application.created_at)} UTC"}
-    print_members({**state, **_without_policy(decided)})
+    print_members({**state, **_in_lines(decided)})
     print(f"authenticator policy: see `narthex policy show {name}`")
     for key in keys:
         print(f"{key['kind']} key: {key['key']}{' (locked)' if key['locked'] else ''}")
@@ -401,9 +401,11 @@ def state_of(application: Application) -> str:
     return "open"
 
 
-def _without_policy(settings: dict[str, Any]) -> dict[str, Any]:
-    """What `narthex policy show` prints is too much for a line."""
-    return {name: value for name, value in settings.items() if name not in ("authenticator_policy", "trust_anchors")}
+def _in_lines(settings: dict[str, Any]) -> dict[str, Any]:
+    """What `narthex policy show` prints is too much for a line, and so is the text of a mail."""
+    shown = {name: value for name, value in settings.items() if name not in ("authenticator_policy", "trust_anchors")}
+    templates = (f"{each['kind']} {each['locale']}".strip() for each in settings["mail_templates"])
+    return {**shown, "mail_templates": [*templates]}
 
 
 def _print_seen(seen: Sequence[SeenOrigin]) -> None:
