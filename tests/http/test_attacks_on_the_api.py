@@ -8,13 +8,17 @@ import threading
 import time
 from collections.abc import Sequence
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from narthex.adapters.egress import GuardedEgress
+from narthex.adapters.mail import FileMail
 from narthex.ports.egress import AddressUnreachable
-from tests.support.application import Application, HouseInProcess
+from narthex.ports.mail import Message
+from tests.support.application import Application, Ceremonies, HouseInProcess, refused
 from tests.support.listener import Handler, Listener
 
 pytestmark = pytest.mark.anyio
@@ -141,3 +145,46 @@ async def test_the_way_out_still_reads_an_honest_answer() -> None:
         ]
         reply = await GuardedEgress(LOOPBACK).post(listener.url, headers={}, body=b"{}", timeout_s=5)
     assert (200, 4_096) == (reply.status, len(reply.body))
+
+
+# --- mails ------------------------------------------------------------------------------------------------------------
+
+
+async def told_in(house: HouseInProcess) -> list[str]:
+    """Who is to be told something by mail."""
+    rows = await house.rows("select content from delivery where kind = 'mail'")
+    return sorted(msgspec.msgpack.decode(row[0], type=Message).recipient for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("age_h", "recipients"),
+    [(0, ["karl@shop.example"]), (23, ["karl@shop.example"]), (24, ["karl@shop.example", "stranger@victims.example"])],
+)
+async def test_a_new_application_sends_notices_to_its_administrators_only(
+    sqlite_url: str, tmp_path: Path, age_h: int, recipients: list[str]
+) -> None:
+    """Whoever has keys since a minute could write to the world in our name, once a passkey, past the hold on links."""
+    async with HouseInProcess(sqlite_url, mail=FileMail(tmp_path / "mails", "passkeys@narthex.test")) as house:
+        application = await house.create_application(adminEmail="Karl@shop.example")
+        house.clock.move(hours=age_h)
+        for number, address in enumerate(("stranger@victims.example", "karl@shop.example")):
+            await Ceremonies(application).register(f"user-{number}", noticeEmail=address)
+        assert recipients == await told_in(house)
+
+
+async def test_a_kelvin_sign_makes_nobody_an_administrator(sqlite_url: str, tmp_path: Path) -> None:
+    async with HouseInProcess(sqlite_url, mail=FileMail(tmp_path / "mails", "passkeys@narthex.test")) as house:
+        application = await house.create_application(adminEmail="karl@shop.example")
+        await Ceremonies(application).register("ann", noticeEmail="\N{KELVIN SIGN}arl@shop.example")
+        assert [] == await told_in(house)
+
+
+# --- management -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["9" * 5_000, "9" * 10, "2", "\N{SUPERSCRIPT TWO}"])
+async def test_a_number_that_is_no_scope_is_refused(
+    house: HouseInProcess, application: Application, scope: str
+) -> None:
+    answer = await house.manage("/admin/apps/demo/secret-keys", {"scopes": [scope]})
+    refused(answer, 400, "api_key_scope_unknown")

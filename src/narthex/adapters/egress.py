@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from narthex import __version__
+from narthex.base.errors import quoted
 from narthex.ports.egress import AddressNotAllowed, AddressUnreachable, Reply
-from narthex.webauthn.errors import quoted
 
 if TYPE_CHECKING:
     import httpcore

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from narthex.adapters.system import SystemClock, system_random
-from narthex.base.errors import Malformed
+from narthex.base.errors import Malformed, quoted
 from narthex.base.values import Secret
 from narthex.ports.mail import Mail, MailRefused, MailUnavailable, Message
 from narthex.usecases.mail_template import (
@@ -36,7 +36,6 @@ from narthex.usecases.mail_template import (
     check_sender_name,
     parse_address,
 )
-from narthex.webauthn.errors import quoted
 
 if TYPE_CHECKING:
     import aiosmtplib

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from narthex import __version__
 from narthex.adapters.egress import GuardedEgress
-from narthex.base.errors import Refusal
+from narthex.base.errors import Refusal, quoted
 from narthex.ports.egress import AddressNotAllowed, AddressUnreachable, Egress
 from narthex.ports.metadata import FetchedMetadata, MetadataUnavailable
-from narthex.webauthn.errors import quoted
 from narthex.webauthn.metadata_blob import MAX_BLOB_BYTES, revocation_urls
 from narthex.webauthn.revocation import MAX_CRL_BYTES
 

@@ -11,7 +11,7 @@ rooms share live here.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class Refusal(Exception):
@@ -89,6 +89,20 @@ class Unavailable(Refusal):
     def __init__(self, message: str, *, retry_after_s: int = 1, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
         self.retry_after_s = retry_after_s
+
+
+SHOWN_CHARACTERS: Final = 80
+
+
+def quoted(text: object) -> str:
+    """Show a stranger's input in a message: in backticks, printable, and no longer than a line.
+
+    >>> quoted("https://example.org")
+    '`https://example.org`'
+    """
+    raw = str(text)
+    shown = "".join(c if c.isprintable() and c != "`" else "�" for c in raw[:SHOWN_CHARACTERS])
+    return f"`{shown}…`" if len(raw) > SHOWN_CHARACTERS else f"`{shown}`"
 
 
 FAMILIES: tuple[type[Refusal], ...] = (

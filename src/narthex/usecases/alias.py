@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from narthex.base.errors import Malformed
+from narthex.base.errors import Malformed, quoted
 from narthex.ports.changes import AliasTaken
 from narthex.ports.records import Alias
 from narthex.usecases.call import Call
-from narthex.webauthn.errors import quoted
 
 MOST_ALIASES = 10
 LONGEST_ALIAS = 250

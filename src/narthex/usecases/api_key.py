@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from narthex.base.errors import Conflict, Malformed
+from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import Secret
 from narthex.ports.changes import (
     AddApiKey,
@@ -34,7 +34,6 @@ from narthex.ports.environment import Keyring, Random
 from narthex.ports.records import ApiKey, Application, EventType, KeyKind, Scope
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.event import operator_log
-from narthex.webauthn.errors import quoted
 
 SECRET_PATTERN: Final = r"\b[a-z][a-z0-9]{2,61}:secret:[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\b"
 """What every secret key that this server draws looks like, as a regular expression."""
@@ -57,6 +56,7 @@ LONGEST_OVERLAP: Final = timedelta(days=90)
 # Four digits tell 65,536 keys apart, and an application has a hundred at most: a second draw is rare.
 _DRAWS: Final = 20
 _REFERENCE_ROUNDS: Final = 10_000
+_LONGEST_NUMBER: Final = 10
 
 
 class KeyScopesRequired(Malformed):
@@ -345,7 +345,8 @@ def scopes_from(kind: KeyKind, named: Iterable[int | str]) -> KeyTerms:
     """
     known, scopes, by_number = REFERENCE_SCOPES[kind], set[str](), True
     for each in named:
-        number = int(each) if isinstance(each, int) or each.isdecimal() else None
+        # Python refuses to read thousands of digits, and no scope has more than one.
+        number = int(each) if isinstance(each, int) or (each.isdecimal() and len(each) < _LONGEST_NUMBER) else None
         if number is None:
             by_number = False
             scopes.add(str(each))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from narthex.base.errors import Malformed, NotFound
+from narthex.base.errors import Malformed, NotFound, quoted
 from narthex.base.values import Secret
 from narthex.ports.changes import (
     AddApiKey,
@@ -39,7 +39,7 @@ from narthex.usecases.event import operator_log
 from narthex.usecases.mail_template import check_sender_name, check_templates, parse_address
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
 from narthex.webauthn.authenticator_policy import checked
-from narthex.webauthn.errors import CertificateMalformed, OriginMalformed, quoted
+from narthex.webauthn.errors import CertificateMalformed, OriginMalformed
 from narthex.webauthn.origin import canonical_origin, is_web_origin, parse_rp_id
 from narthex.webauthn.trust import parse_certificate
 
@@ -254,7 +254,9 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
 def _page(origin: str) -> str:
     canonical = canonical_origin(origin)
     if not is_web_origin(canonical):
-        raise OriginMalformed(f"{quoted(origin)} is no origin of a page", advice="use an origin like `https://example.com`")
+        raise OriginMalformed(
+            f"{quoted(origin)} is no origin of a page", advice="use an origin like `https://example.com`"
+        )
     return canonical
 
 

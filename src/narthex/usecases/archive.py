@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from narthex.base.errors import Conflict, Malformed, Rejected
+from narthex.base.errors import Conflict, Malformed, Rejected, quoted
 from narthex.base.values import Secret, uuid_text
 from narthex.ports.records import (
     Alias,
@@ -66,7 +66,6 @@ from narthex.usecases.transfer import (
     begin,
     drawn_again,
 )
-from narthex.webauthn.errors import quoted
 
 KeyTreatment = Literal["keep", "new", "keep-or-new"]
 _TOGETHER: Final = 50

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from narthex.base.errors import Malformed
+from narthex.base.errors import Malformed, quoted
 from narthex.ports.records import (
     ApiKey,
     ApplicationSettings,
@@ -29,7 +29,6 @@ from narthex.ports.records import (
     ListedAuthenticator,
     SeenOrigin,
 )
-from narthex.webauthn.errors import quoted
 
 FORMAT: Final = "narthex-archive"
 VERSION: Final = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from narthex.base.errors import Malformed, Refusal, Rejected
+from narthex.base.errors import Malformed, Refusal, Rejected, quoted
 from narthex.ports.changes import Change, NonceSpent, NoteOrigin, SpendNonce
 from narthex.ports.records import Credential, EventType, RpIdMigration
 from narthex.usecases.call import Call, time_ordered_id
@@ -14,7 +14,7 @@ from narthex.webauthn.assurance import Assurance, Method, assure
 from narthex.webauthn.authentication import VerifiedAssertion
 from narthex.webauthn.authenticator import AuthenticatorFacts
 from narthex.webauthn.authenticator_policy import Occasion, judge
-from narthex.webauthn.errors import OriginNotAllowed, quoted
+from narthex.webauthn.errors import OriginNotAllowed
 from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
 from narthex.webauthn.origin import canonical_origin, is_rp_id_of, is_web_origin, parse_rp_id
 from narthex.webauthn.registration import VerifiedRegistration

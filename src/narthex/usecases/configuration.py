@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from narthex.base.errors import Conflict, Malformed, Rejected
+from narthex.base.errors import Conflict, Malformed, Rejected, quoted
 from narthex.ports.changes import (
     AddConfiguration,
     Change,
@@ -25,7 +25,6 @@ from narthex.usecases.call import Call
 from narthex.usecases.event import log
 from narthex.usecases.registration import HINTS, USER_VERIFICATIONS
 from narthex.usecases.tenant import PRESETS
-from narthex.webauthn.errors import quoted
 
 LONGEST_PURPOSE: Final = 255
 LONGEST_TIME_TO_LIVE: Final = timedelta(days=7)

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from narthex.base.errors import Malformed, NotFound
+from narthex.base.errors import Malformed, NotFound, quoted
 from narthex.ports.changes import CredentialNotFound, RemoveCredential, RenameCredential
 from narthex.ports.records import Credential, EventType
 from narthex.ports.store import MOST_CREDENTIALS, TenantStore
 from narthex.usecases.call import Call
 from narthex.usecases.event import log
-from narthex.webauthn.errors import quoted
 
 LONGEST_NICKNAME: Final = 64
 _PORTION = 500

@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 from typing import Any, Final
 
+from narthex.base.errors import quoted
 from narthex.ports.changes import Change, SettingsChanged
 from narthex.ports.records import Application, EventType
 from narthex.usecases.application import changed_settings, names_changed, replacing
 from narthex.usecases.call import Call
 from narthex.usecases.event import event, recorded
-from narthex.webauthn.errors import quoted
 
 _TRIES: Final = 100
 

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from narthex.base.errors import Conflict, NotFound, Unavailable
+from narthex.base.errors import Conflict, NotFound, Unavailable, quoted
 from narthex.ports.changes import ApplicationGone
 from narthex.ports.records import JobRun
 from narthex.usecases import retention
@@ -26,7 +26,6 @@ from narthex.usecases.lifecycle import DeletionNotPending, delete_due, due_delet
 from narthex.usecases.report import keep_report
 from narthex.usecases.retention import CLOCKS_MAY_DIFFER_BY, renew_token_key
 from narthex.usecases.stopwatch import Stopwatch
-from narthex.webauthn.errors import quoted
 
 TRIED_AGAIN_AFTER: Final = timedelta(minutes=10)
 """A daily job that failed, or whose process died."""

@@ -12,13 +12,12 @@ from typing import Final
 
 import msgspec
 
-from narthex.base.errors import Rejected
+from narthex.base.errors import Rejected, quoted
 from narthex.ports.changes import Change, ScheduleDeletion, SetFrozen
 from narthex.ports.records import Application, EventType
 from narthex.usecases.application import get_application
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.event import operator_log
-from narthex.webauthn.errors import quoted
 
 _YOUNG: Final = timedelta(days=3)
 

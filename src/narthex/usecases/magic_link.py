@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from narthex.base.errors import Forbidden, Malformed, RateLimited, Rejected, Unavailable
+from narthex.base.errors import Forbidden, Malformed, RateLimited, Rejected, Unavailable, quoted
 from narthex.ports.changes import ClaimMail, MailQuotaReached, NonceSpent, ReleaseMail, SpendNonce
 from narthex.ports.mail import Message
 from narthex.ports.records import Application, DispatchedMail, EventType
@@ -37,7 +37,7 @@ from narthex.usecases.mail_template import MAGIC_LINK, compose, parse_address
 from narthex.usecases.sign_in_token import MAGIC_LINK_TYPE, seal_sign_in_token
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method, unproven
-from narthex.webauthn.errors import OriginMalformed, quoted
+from narthex.webauthn.errors import OriginMalformed
 from narthex.webauthn.origin import canonical_origin
 
 DEFAULT_LIVES_S: Final = 3600

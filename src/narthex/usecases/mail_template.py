@@ -19,11 +19,10 @@ from typing import Final, TypeVar
 import idna
 import msgspec
 
-from narthex.base.errors import Malformed
+from narthex.base.errors import Malformed, quoted
 from narthex.ports.mail import Message
 from narthex.ports.records import MailTemplate
 from narthex.usecases.mail_wording import BUILT_IN, UNKNOWN
-from narthex.webauthn.errors import quoted
 
 MOST_TEMPLATES: Final = 30
 MAX_SUBJECT_CHARACTERS: Final = 200

@@ -6,6 +6,8 @@ neither the user nor the act. No limit holds a notice back, for whoever reached 
 that itself happens once.
 
 Addresses are those that the backend gave, as aliases kept in clear or as `noticeEmail`; never one that a browser names.
+A new application tells its administrators only, as with magic links: whoever has just made one could otherwise have
+this server write to the world, once for each passkey that a program makes for it.
 What browsers say of themselves is shown only where nobody can write a message to the reader with it.
 """
 
@@ -96,6 +98,7 @@ def _addresses(texts: Iterable[str]) -> list[str]:
 def _notices(
     call: Call, kind: str, recipients: Sequence[str], *, user_id: str, host: str, device: str, locale: str = ""
 ) -> list[Change]:
+    recipients = [recipient for recipient in recipients if _may_be_told(call, recipient)]
     if not recipients:
         return []
     settings = call.application.settings
@@ -122,6 +125,19 @@ def _notices(
             subject=user_id,
         ),
     ]
+
+
+def _may_be_told(call: Call, recipient: str) -> bool:
+    """Whether the application is old enough to write to anybody, or this is one of its administrators."""
+    application = call.application
+    if call.now >= application.created_at + call.facilities.new_application_hold:
+        return True
+    return _folded(recipient) in map(_folded, application.settings.admin_emails)
+
+
+def _folded(address: str) -> str:
+    """In lower case, ASCII alone: Python also makes `k` of the Kelvin sign, and so of a stranger somebody else."""
+    return address.lower() if address.isascii() else address
 
 
 def _delivery(call: Call, kind: str, message: Message) -> Delivery:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
-from narthex.base.errors import Conflict, Malformed
+from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import to_base64url
 from narthex.ports.records import (
     Alias,
@@ -44,7 +44,6 @@ from narthex.usecases.transfer import (
     begin,
     drawn_again,
 )
-from narthex.webauthn.errors import quoted
 
 KeyTreatment = Literal["keep", "new"]
 T = TypeVar("T")

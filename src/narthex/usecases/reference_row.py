@@ -19,7 +19,7 @@ from uuid import UUID
 
 import msgspec
 
-from narthex.base.errors import Malformed, Refusal
+from narthex.base.errors import Malformed, Refusal, quoted
 from narthex.ports.environment import Keyring, Random
 from narthex.ports.records import (
     Alias,
@@ -33,7 +33,6 @@ from narthex.ports.records import (
 from narthex.usecases.alias import reference_hash
 from narthex.usecases.api_key import SCOPES_OF_KIND, key_mac
 from narthex.webauthn.cose import parse_public_key
-from narthex.webauthn.errors import quoted
 
 Row: TypeAlias = Sequence[Any]
 

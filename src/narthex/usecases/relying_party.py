@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from narthex.base.errors import Conflict, NotFound
+from narthex.base.errors import Conflict, NotFound, quoted
 from narthex.ports.changes import AnswerForRpId, ForgetOrigins, LeaveRpId
 from narthex.ports.records import Application, ApplicationSettings, EventType, RpIdMigration, SeenOrigin
 from narthex.ports.store import RootStore
@@ -19,7 +19,6 @@ from narthex.usecases.application import decide, get_application
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.credential import credentials_by_user
 from narthex.usecases.event import operator_log
-from narthex.webauthn.errors import quoted
 from narthex.webauthn.origin import canonical_origin, parse_rp_id
 
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from narthex.base.errors import Conflict, Refusal
+from narthex.base.errors import Conflict, Refusal, quoted
 from narthex.base.values import Secret, to_base64url
 from narthex.ports.changes import (
     AddApiKey,
@@ -65,7 +65,6 @@ from narthex.usecases.application import check_app_id, checked_settings
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.event import operator_log
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
-from narthex.webauthn.errors import quoted
 
 PORTION: Final = 2_000
 """Rows that are written together, and between which an import may die and go on."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Final
 
-from narthex.base.errors import Malformed, NotFound
+from narthex.base.errors import Malformed, NotFound, quoted
 from narthex.ports.changes import RemoveUser, ReplaceAliases
 from narthex.ports.records import Alias, Credential, Event, EventFilter, EventType, UserSummary
 from narthex.usecases.alias import LONGEST_ALIAS, alias_mac, alias_records, check_aliases
@@ -15,7 +15,6 @@ from narthex.usecases.call import Call
 from narthex.usecases.credential import credentials_of
 from narthex.usecases.cursor import open_cursor, seal_cursor
 from narthex.usecases.event import log
-from narthex.webauthn.errors import quoted
 
 LONGEST_USER_ID_BYTES: Final = 64
 """That of a user handle (L3 #user-handle)."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from narthex.base.errors import Conflict, Malformed
+from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import Secret, instant_z, uuid_text
 from narthex.ports.changes import (
     AddDelivery,
@@ -38,7 +38,6 @@ from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.cursor import open_cursor, seal_cursor
 from narthex.usecases.event import event, matches, recorded
 from narthex.usecases.limit import count_for_application
-from narthex.webauthn.errors import quoted
 
 MOST_WEBHOOKS: Final = 20
 MOST_EVENT_TYPES: Final = 50

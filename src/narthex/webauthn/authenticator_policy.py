@@ -19,10 +19,9 @@ from uuid import UUID
 
 import msgspec
 
-from narthex.base.errors import Malformed, Rejected
+from narthex.base.errors import Malformed, Rejected, quoted
 from narthex.webauthn.authenticator import AuthenticatorFacts
 from narthex.webauthn.cose import ALGORITHMS
-from narthex.webauthn.errors import quoted
 from narthex.webauthn.metadata import FidoLevel
 
 FIPS_LEVELS = range(1, 5)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from hashlib import sha256
 from hmac import compare_digest
 
+from narthex.base.errors import quoted
 from narthex.webauthn.authenticator_data import BE, BS, UP, UV, AuthenticatorData
 from narthex.webauthn.client_data import ClientData
 from narthex.webauthn.errors import (
@@ -18,7 +19,6 @@ from narthex.webauthn.errors import (
     TopOriginNotAllowed,
     UserNotPresent,
     UserNotVerified,
-    quoted,
 )
 from narthex.webauthn.origin import parse_origin
 

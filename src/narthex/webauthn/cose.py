@@ -21,8 +21,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
+from narthex.base.errors import quoted
 from narthex.webauthn import cbor
-from narthex.webauthn.errors import AlgorithmUnsupported, PublicKeyMalformed, SignatureInvalid, quoted
+from narthex.webauthn.errors import AlgorithmUnsupported, PublicKeyMalformed, SignatureInvalid
 
 try:
     from cryptography.hazmat.primitives.asymmetric import mldsa

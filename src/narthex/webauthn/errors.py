@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from narthex.base.errors import Malformed, Rejected
 
-SHOWN_CHARACTERS = 80
-
 _PASS_ON = (
     "pass on unchanged what the browser gave; if it is unchanged, the authenticator, or an extension that stands in "
     "for one, is at fault: try another"
 )
-
-
-def quoted(text: object) -> str:
-    """Show a stranger's input in a message: in backticks, printable, and no longer than a line.
-
-    >>> quoted("https://example.org")
-    '`https://example.org`'
-    """
-    raw = str(text)
-    shown = "".join(c if c.isprintable() and c != "`" else "�" for c in raw[:SHOWN_CHARACTERS])
-    return f"`{shown}…`" if len(raw) > SHOWN_CHARACTERS else f"`{shown}`"
 
 
 # --- what cannot be read ------------------------------------------------------------------------------------------

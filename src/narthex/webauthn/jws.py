@@ -22,10 +22,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from narthex.base.errors import Malformed, Rejected
+from narthex.base.errors import Malformed, Rejected, quoted
 from narthex.base.values import from_base64url
 from narthex.webauthn.cose import ALGORITHMS
-from narthex.webauthn.errors import quoted
 from narthex.webauthn.strict_json import strict_decoder
 from narthex.webauthn.trust import MAX_CERTIFICATE_BYTES, MAX_PATH_CERTIFICATES, parse_certificate
 

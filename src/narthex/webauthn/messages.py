@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from narthex.base.errors import Malformed
+from narthex.base.errors import Malformed, quoted
 from narthex.base.values import from_base64url, to_base64url
-from narthex.webauthn.errors import CredentialIdMismatch, quoted
+from narthex.webauthn.errors import CredentialIdMismatch
 
 
 class RegistrationResponse(msgspec.Struct, frozen=True, kw_only=True):

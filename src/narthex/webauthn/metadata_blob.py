@@ -29,8 +29,8 @@ from datetime import UTC, datetime, time
 
 from cryptography import x509
 
-from narthex.base.errors import Rejected
-from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid, quoted
+from narthex.base.errors import Rejected, quoted
+from narthex.webauthn.errors import CertificateMalformed, TrustPathInvalid
 from narthex.webauthn.jws import JwsMalformed, SignedText, parse_path, verify_jws
 from narthex.webauthn.metadata import Metadata
 from narthex.webauthn.metadata_payload import MetadataMalformed, parse_payload, read_entries

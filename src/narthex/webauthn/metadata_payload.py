@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from narthex.base.errors import Malformed
-from narthex.webauthn.errors import CertificateMalformed, quoted
+from narthex.base.errors import Malformed, quoted
+from narthex.webauthn.errors import CertificateMalformed
 from narthex.webauthn.metadata import BAD_STATUSES, Metadata, MetadataEntry, StatusReport
 from narthex.webauthn.trust import parse_certificate
 

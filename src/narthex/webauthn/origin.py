@@ -15,7 +15,8 @@ import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from narthex.webauthn.errors import OriginMalformed, RpIdMalformed, quoted
+from narthex.base.errors import quoted
+from narthex.webauthn.errors import OriginMalformed, RpIdMalformed
 
 MAX_ORIGIN_CHARACTERS = 2048
 MAX_HOST_CHARACTERS = 253

@@ -15,8 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
-from narthex.base.errors import Rejected
-from narthex.webauthn.errors import quoted
+from narthex.base.errors import Rejected, quoted
 from narthex.webauthn.trust import Certificate
 
 MAX_CRL_BYTES = 5 * 1024 * 1024

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
-from narthex.base.errors import Malformed
-from narthex.webauthn.errors import quoted
+from narthex.base.errors import Malformed, quoted
 
 
 def strict_decoder(malformed: type[Malformed], subject: str) -> json.JSONDecoder:

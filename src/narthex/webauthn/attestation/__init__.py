@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from narthex.base.errors import quoted
 from narthex.webauthn.attestation.android_key import verify_android_key
 from narthex.webauthn.attestation.android_safetynet import verify_android_safetynet
 from narthex.webauthn.attestation.apple import verify_apple
@@ -18,7 +19,7 @@ from narthex.webauthn.attestation.packed import verify_packed
 from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, Verifier
 from narthex.webauthn.attestation.tpm import verify_tpm
 from narthex.webauthn.attestation_object import COMPOUND, AttestationObject
-from narthex.webauthn.errors import AttestationFormatUnsupported, quoted
+from narthex.webauthn.errors import AttestationFormatUnsupported
 
 __all__ = ["FORMATS", "Attestation", "AttestationType", "Evidence", "Verifier", "verify_attestation"]
 

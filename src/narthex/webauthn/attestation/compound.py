@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from narthex.base.errors import quoted
 from narthex.webauthn.attestation.statement import Attestation, AttestationType, Evidence, Verifier
 from narthex.webauthn.attestation_object import COMPOUND, PARTS, Statement
-from narthex.webauthn.errors import AttestationFormatUnsupported, AttestationStatementMalformed, quoted
+from narthex.webauthn.errors import AttestationFormatUnsupported, AttestationStatementMalformed
 
 MIN_PARTS, MAX_PARTS = 2, 8
 

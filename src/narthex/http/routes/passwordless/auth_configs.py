@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, Final
 
 from narthex.http.authenticate import Access
-from narthex.http.body import Rule, at_most_characters, folded, required
-from narthex.http.routes.passwordless.shapes import Answer, Request, told
+from narthex.http.body import Rule, at_most_characters, required
+from narthex.http.routes.passwordless.shapes import Answer, Request, one_of, told
 from narthex.http.routing import route
 from narthex.ports.records import AuthenticationConfiguration, Scope
 from narthex.usecases import configuration
@@ -46,14 +46,6 @@ def time_span_of(text: str) -> timedelta | None:
     )
 
 
-def _named(text: str | None, names: tuple[str, ...]) -> str | None:
-    """The one of some names that a text is, in any case, or whose number it is."""
-    if text is None:
-        return None
-    wanted = folded(text)
-    return next((name for number, name in enumerate(names) if wanted in (name, str(number))), None)
-
-
 def _broken_purpose(value: str | None) -> str | None:
     if value and not is_purpose(value):
         return f"{{}} must be 1 to {LONGEST_PURPOSE} letters, digits, `_` and `-`."
@@ -72,13 +64,13 @@ def _broken_time_span(value: str | None) -> str | None:
 
 
 def _broken_verification(value: str | None) -> str | None:
-    if value is not None and _named(value, USER_VERIFICATIONS) is None:
+    if value is not None and one_of(value, USER_VERIFICATIONS) is None:
         return f"{{}} must be one of {', '.join(USER_VERIFICATIONS)}."
     return None
 
 
 def _broken_hints(value: list[str | None] | None) -> str | None:
-    if any(_named(hint, HINTS) is None for hint in value or ()):
+    if any(one_of(hint, HINTS) is None for hint in value or ()):
         return f"{{}} must be any of {', '.join(HINTS)}."
     return None
 
@@ -206,10 +198,10 @@ async def auth_configs_delete(call: Call, body: DeleteAuthConfigBody) -> None:
 
 
 def _demands(body: AuthConfigBody) -> Demands:
-    hints = (_named(hint, HINTS) for hint in body.hints or ())
+    hints = (one_of(hint, HINTS) for hint in body.hints or ())
     return Demands(
         time_to_live=time_span_of(body.time_to_live or "") or timedelta(),
-        user_verification=_named(body.user_verification_requirement, USER_VERIFICATIONS) or "preferred",
+        user_verification=one_of(body.user_verification_requirement, USER_VERIFICATIONS) or "preferred",
         hints=tuple(dict.fromkeys(hint for hint in hints if hint is not None)),
     )
 

@@ -24,6 +24,7 @@ from narthex.http.routes.passwordless.shapes import (
     given,
     instant_of,
     known_attachment,
+    one_of,
     options_credential,
     public_key_type,
     told,
@@ -58,7 +59,7 @@ def _broken_hints(value: list[str | None] | None) -> str | None:
         return None
     if len(value) > _MOST_HINTS:
         return f"{{}} cannot hold more than {_MOST_HINTS} hints."
-    if any(hint is None or hint.lower() not in HINTS for hint in value):
+    if any(one_of(hint, HINTS) is None for hint in value):
         return f"{{}} must be any of {', '.join(HINTS)}."
     return None
 
@@ -217,7 +218,7 @@ async def register_token(call: Call, body: RegisterTokenBody) -> TokenAnswer:
         user_verification=body.user_verification,
         aliases=_texts(body.aliases),
         alias_hashing=body.alias_hashing is not False,
-        hints=[hint.lower() for hint in _texts(body.hints)],
+        hints=_texts([one_of(hint, HINTS) for hint in body.hints or ()]),
         expires_at=instant_of(body.expires_at),
         conditional=body.conditional_create is True,
         extensions=_requested(body.extensions),

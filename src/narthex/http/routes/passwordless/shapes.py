@@ -110,6 +110,14 @@ def bytes_of(text: str | None, place: str) -> bytes:
         raise ValidationFailed({place: [f"The {_spelled(place)} field is not base64url."]}) from e
 
 
+def one_of(text: str | None, names: Sequence[str]) -> str | None:
+    """The one of some names that a text is, in any case, or whose number it is: so the compatible API reads enums."""
+    if text is None:
+        return None
+    wanted = folded(text)
+    return next((name for number, name in enumerate(names) if wanted in (name, str(number))), None)
+
+
 def public_key_type(value: str | None, place: str) -> None:
     """Pass the one type of credential that there is (L3 #enumdef-publickeycredentialtype), or none given.
 
