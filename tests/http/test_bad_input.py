@@ -18,7 +18,7 @@ from narthex.base.values import from_base64url, to_base64url
 from narthex.http.app import ROUTES
 from narthex.http.body import MOST_NESTING, MOST_QUERY_MEMBERS, Body
 from narthex.http.routing import MOST_BODY_BYTES, RouteSpec
-from tests.http.examples import EXAMPLES, Customer, WholeHouse, route_of
+from tests.http.examples import EXAMPLES, Customer, Example, Route, WholeHouse, route_of
 from tests.support.application import (
     MANAGEMENT_KEY,
     ORIGIN,
@@ -44,10 +44,18 @@ UNKNOWN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 class Busy(Ceremonies):
     """One house for many examples: nothing that is refused leaves a trace."""
 
-    def __init__(self, customer: Customer, members: dict[str, str]) -> None:
+    def __init__(self, customer: Customer, members: dict[str, str], examples: dict[Route, Example]) -> None:
         super().__init__(customer.application, authenticator=customer.ceremonies.authenticator)
-        self.customer = customer
         self.members = members
+        self._examples = examples
+
+    def good_members(self, path: str) -> dict[str, bytes]:
+        """What the owner would send, member by member."""
+        body = self._examples["POST", path].body or {}
+        return {name: json.dumps(value).encode() for name, value in body.items()}
+
+    def good_query(self, spec: RouteSpec) -> dict[str, str]:
+        return dict(pair.split("=") for pair in self._examples[route_of(spec)].query.split("&") if pair)
 
     def url(self, path: str, **but: str) -> str:
         """A path, filled in: what an operator does is done to another application, which may come to harm."""
@@ -62,17 +70,17 @@ async def busy(_sqlite_template: Any, tmp_path_factory: pytest.TempPathFactory) 
     async with WholeHouse(f"sqlite:///{path}") as house:
         customer, other = await house.customer("demo"), await house.customer("other")
         await house.create_application("leaving")
-        yield Busy(
-            customer,
-            {
-                "app_id": "other",
-                "key_id": other.key_id,
-                "webhook_id": await customer.webhook(),
-                "delivery_id": await customer.delivery(),
-                "ticket": await other.ticket(),
-                "name": "nonces",
-            },
-        )
+        members = {
+            "app_id": "other",
+            "key_id": other.key_id,
+            "webhook_id": await customer.webhook(),
+            "delivery_id": await customer.delivery(),
+            "ticket": await other.ticket(),
+            "name": "nonces",
+        }
+        filled = [spec for spec in ROUTES if spec.body is not None or spec.query is not None]
+        examples = {route_of(spec): await EXAMPLES[route_of(spec)](customer) for spec in filled}
+        yield Busy(customer, members, examples)
 
 
 def keys_of(application: Application) -> dict[str, str]:
@@ -418,13 +426,6 @@ UNREADABLE = {
 """No member may hold any of these, whatever its type."""
 
 
-async def good_members(busy: Busy, path: str) -> dict[str, bytes]:
-    """What the owner would send, member by member."""
-    (route,) = (route_of(spec) for spec in ROUTES if spec.path == path and spec.body is not None)
-    body = (await EXAMPLES[route](busy.customer)).body or {}
-    return {name: json.dumps(value).encode() for name, value in body.items()}
-
-
 def joined(members: dict[str, bytes]) -> bytes:
     return b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members.items()) + b"}"
 
@@ -436,7 +437,7 @@ def names_of(path: str) -> list[str]:
 @pytest.mark.parametrize("path", POSTS)
 async def test_any_value_of_any_member_is_answered(busy: Busy, path: str) -> None:
     """One member in turn is odd, and the others are good."""
-    good = await good_members(busy, path)
+    good = busy.good_members(path)
     for name in names_of(path):
         for value in ODD_VALUES:
             answered(await post(busy, path, joined(good | {name: value})))
@@ -445,7 +446,7 @@ async def test_any_value_of_any_member_is_answered(busy: Busy, path: str) -> Non
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("value", UNREADABLE)
 async def test_what_no_member_may_hold_is_malformed(busy: Busy, path: str, value: str) -> None:
-    good = await good_members(busy, path)
+    good = busy.good_members(path)
     for name in [*names_of(path), "nobody"]:
         if name == "nobody" and "nul" in value:
             continue  # What nobody knows is not looked at.
@@ -519,11 +520,6 @@ UNREADABLE_QUERIES = {
 }
 
 
-async def good_query(busy: Busy, spec: RouteSpec) -> dict[str, str]:
-    query = (await EXAMPLES[route_of(spec)](busy.customer)).query
-    return dict(pair.split("=") for pair in query.split("&") if pair)
-
-
 def with_query(busy: Busy, spec: RouteSpec, members: dict[str, str]) -> str:
     return busy.url(spec.path) + "?" + "&".join(f"{name}={value}" for name, value in members.items())
 
@@ -535,7 +531,7 @@ def names_in_query(spec: RouteSpec) -> list[str]:
 
 @pytest.mark.parametrize("spec", QUERIES, ids=lambda spec: f"{spec.method} {spec.path}")
 async def test_any_value_in_a_query_is_answered(busy: Busy, spec: RouteSpec) -> None:
-    good = await good_query(busy, spec)
+    good = busy.good_query(spec)
     for name in names_in_query(spec):
         for value in ODD_QUERY_VALUES:
             for spelled in (name, name.upper()):
