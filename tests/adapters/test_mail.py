@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from narthex.adapters.mail import MOST_AT_ONCE, ConsoleMail, FileMail, MailSettingRefused, SmtpMail, open_mail
 from narthex.base.errors import Refusal
+from narthex.base.mail import MailAddressInvalid, MailFieldInvalid
 from narthex.ports.mail import MailRefused, MailUnavailable, Message
-from narthex.usecases.mail_template import MailAddressInvalid, MailFieldInvalid
 from tests.support.metadata import Authority, authority
 
 pytestmark = pytest.mark.anyio

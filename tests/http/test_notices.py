@@ -206,7 +206,7 @@ async def test_without_a_mail_server_nothing_waits_for_one(sqlite_url: str) -> N
 async def test_a_notice_is_not_held_up_by_any_limit(sqlite_url: str, letters: Letters) -> None:
     """Whoever could use one up would act unseen."""
     mail, limiter = FileMail(letters.directory, SENDER), MemoryLimiter(MovableClock())
-    async with HouseInProcess(sqlite_url, mail=mail, limiter=limiter) as house:
+    async with HouseInProcess(sqlite_url, mail=mail, limiter=limiter, new_application_hold=timedelta(0)) as house:
         ceremonies = Ceremonies(await make_application(house))
         for _ in range(5):
             await ceremonies.register("ann", noticeEmail="ann@example.org")

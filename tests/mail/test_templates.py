@@ -11,21 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from narthex.base.mail import MailAddressInvalid, MailFieldInvalid, check_header, check_sender_name, parse_address
 from narthex.ports.mail import Message
 from narthex.ports.records import MailTemplate
 from narthex.usecases.mail_template import (
     MAX_BODY_BYTES,
     MOST_TEMPLATES,
     PLACEHOLDERS,
-    MailAddressInvalid,
-    MailFieldInvalid,
     MailTemplateInvalid,
-    check_header,
-    check_sender_name,
     check_templates,
     choose_template,
     compose,
-    parse_address,
 )
 from narthex.usecases.mail_wording import BUILT_IN
 

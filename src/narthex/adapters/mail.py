@@ -26,9 +26,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from narthex.adapters.system import SystemClock, system_random
 from narthex.base.errors import Malformed, quoted
-from narthex.base.values import Secret
-from narthex.ports.mail import Mail, MailRefused, MailUnavailable, Message
-from narthex.usecases.mail_template import (
+from narthex.base.mail import (
     MAX_LINK_CHARACTERS,
     MailAddressInvalid,
     check_body,
@@ -36,6 +34,8 @@ from narthex.usecases.mail_template import (
     check_sender_name,
     parse_address,
 )
+from narthex.base.values import Secret
+from narthex.ports.mail import Mail, MailRefused, MailUnavailable, Message
 
 if TYPE_CHECKING:
     import aiosmtplib

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from narthex.base.errors import Malformed, NotFound, quoted
+from narthex.base.mail import check_sender_name, parse_address
 from narthex.base.values import Secret
 from narthex.ports.changes import (
     AddApiKey,
@@ -36,7 +37,7 @@ from narthex.ports.records import (
 from narthex.usecases.api_key import draw_pairs, keep_key
 from narthex.usecases.call import Call, OperatorCall
 from narthex.usecases.event import operator_log
-from narthex.usecases.mail_template import check_sender_name, check_templates, parse_address
+from narthex.usecases.mail_template import check_templates
 from narthex.usecases.token_key import DROPPED_AFTER, new_token_key
 from narthex.webauthn.authenticator_policy import checked
 from narthex.webauthn.errors import CertificateMalformed, OriginMalformed

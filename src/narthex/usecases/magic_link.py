@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from narthex.base.errors import Forbidden, Malformed, RateLimited, Rejected, Unavailable, quoted
+from narthex.base.mail import parse_address
 from narthex.ports.changes import ClaimMail, MailQuotaReached, NonceSpent, ReleaseMail, SpendNonce
 from narthex.ports.mail import Message
 from narthex.ports.records import Application, DispatchedMail, EventType
@@ -33,7 +34,7 @@ from narthex.usecases.limit import (
     count_for_application,
     count_for_user,
 )
-from narthex.usecases.mail_template import MAGIC_LINK, compose, parse_address
+from narthex.usecases.mail_template import MAGIC_LINK, compose
 from narthex.usecases.sign_in_token import MAGIC_LINK_TYPE, seal_sign_in_token
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method, unproven

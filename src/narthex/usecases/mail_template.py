@@ -10,27 +10,30 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from string import Template
 from typing import Final, TypeVar
 
-import idna
 import msgspec
 
 from narthex.base.errors import Malformed, quoted
+from narthex.base.mail import (
+    MAX_LINK_CHARACTERS,
+    MailFieldInvalid,
+    breaks_lines,
+    check_body,
+    check_header,
+    check_sender_name,
+    parse_address,
+)
 from narthex.ports.mail import Message
 from narthex.ports.records import MailTemplate
 from narthex.usecases.mail_wording import BUILT_IN, UNKNOWN
 
 MOST_TEMPLATES: Final = 30
-MAX_SUBJECT_CHARACTERS: Final = 200
-MAX_NAME_CHARACTERS: Final = 200
 MAX_BODY_BYTES: Final = 32 * 1024
 MAX_VALUE_CHARACTERS: Final = 255
-MAX_LINK_CHARACTERS: Final = 4096
-MAX_ADDRESS_BYTES: Final = 254  # RFC 5321, section 4.5.3.1.3, without its two brackets
 
 MAGIC_LINK: Final = "magic-link"
 NEW_PASSKEY: Final = "new-passkey"
@@ -45,35 +48,13 @@ PLACEHOLDERS: Final = {
 # A subject is shown on locked screens and kept in logs of mail servers: a link that signs in has no place there.
 _NOT_IN_SUBJECTS: Final = frozenset({"LINK"})
 
-# RFC 5322, section 3.2.3 (atext), the dot, and what RFC 6531 adds. Without quotes, brackets, commas, colons and
-# comments: those make one text two different addresses to two readers. Dots may stand anywhere, as some do.
-_LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+\Z")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*\Z")
 _MAX_LOCALE_CHARACTERS: Final = 35
 _MAX_FILLED_CHARACTERS: Final = 4096
 _WEB_ADDRESS = re.compile(r"https?://[!-~]+\Z")
-# An encoded word (RFC 2047) in what we are given would be decoded by the reader, into anything at all.
-_ENCODED_WORD: Final = "=?"
-# Controls, surrogates, and the two separators that break lines.
-_BREAKING: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 Kept = TypeVar("Kept")
-
-
-class MailAddressInvalid(Malformed):
-    """A text is no mail address, or not one that means the same to everybody who reads it."""
-
-    code, spec = "mail-address-invalid", "RFC 5321 section 4.1.2; RFC 6531 section 3.3"
-    advice = "give one address such as `user@example.com`, without a name, quotes or brackets"
-
-
-class MailFieldInvalid(Malformed):
-    """Something that is to stand in a mail has a line break or a control character, or is too long."""
-
-    code, spec = "mail-field-invalid", "RFC 5322 section 2.2"
-    advice = "take out line breaks, control characters and `=?`, and make it shorter"
 
 
 class MailTemplateInvalid(Malformed):
@@ -81,88 +62,6 @@ class MailTemplateInvalid(Malformed):
 
     code = "mail-template-invalid"
     advice = "use the placeholders of its kind, `$$` for a dollar sign, and `$LINK` in the text of a magic link"
-
-
-def parse_address(text: str) -> str:
-    """Read a mail address, and spell its domain in lower case and ASCII, as the wire has it.
-
-    Exactly one `@`, neither first nor last, as the compatible API asks. Beyond it: no spaces, quotes, brackets or
-    encoded words, and a domain that is one.
-
-    Raises:
-        MailAddressInvalid.
-
-    >>> parse_address("Jo.Doe+tag@Bücher.Example")
-    'Jo.Doe+tag@xn--bcher-kva.example'
-    """
-    local_part, _, domain = text.partition("@")
-    if text.count("@") != 1 or not local_part or not domain:
-        raise MailAddressInvalid(f"{quoted(text)} does not have exactly one `@` between two parts")
-    if not _is_local_part(local_part):
-        raise MailAddressInvalid(f"{quoted(text)} has characters before the `@` that an address cannot have")
-    address = f"{local_part}@{_parse_domain(domain)}"
-    if len(address.encode()) > MAX_ADDRESS_BYTES:
-        raise MailAddressInvalid(f"{quoted(text)} is longer than {MAX_ADDRESS_BYTES} bytes")
-    return address
-
-
-def _is_local_part(text: str) -> bool:
-    # Mail servers may compare addresses in this form, where one character can become an `@` or a bracket.
-    folded = unicodedata.normalize("NFKC", text)
-    return text.isprintable() and _ENCODED_WORD not in text and all(map(_LOCAL_PART.match, (text, folded)))
-
-
-def _parse_domain(text: str) -> str:
-    try:
-        # Not Python's own codec, which knows IDNA of 2003: that one turns `straße.example` into somebody else's domain.
-        domain = text.lower() if text.isascii() else idna.encode(text, uts46=True).decode()
-    except UnicodeError as e:
-        raise MailAddressInvalid(f"{quoted(text)} is not a domain") from e
-    labels = domain.split(".")
-    if len(domain) > 253 or not all(map(_LABEL.match, labels)) or labels[-1].isdigit():
-        raise MailAddressInvalid(f"{quoted(text)} is not a domain")
-    return domain
-
-
-def check_header(what: str, text: str, *, most: int = MAX_SUBJECT_CHARACTERS) -> str:
-    """Check that a text may stand in a header, and give it back.
-
-    Args:
-        what: how a message calls it.
-        most: characters.
-
-    Raises:
-        MailFieldInvalid.
-    """
-    if len(text) > most:
-        raise MailFieldInvalid(f"{what} is longer than {most} characters")
-    if _breaks(text) or _ENCODED_WORD in text:
-        raise MailFieldInvalid(f"{what} {quoted(text)} has a line break, a control character or an encoded word")
-    return text
-
-
-def check_body(what: str, text: str) -> str:
-    """Check that a text may be the body of a mail, and give it back: line feeds and tabs, and no other controls.
-
-    Raises:
-        MailFieldInvalid.
-    """
-    if _breaks(text.replace("\n", "").replace("\t", "")):
-        raise MailFieldInvalid(f"{what} has a control character other than a line feed or a tab")
-    return text
-
-
-def check_sender_name(name: str) -> str:
-    """Check the name that an application's mails are from, and give it back; it may be empty.
-
-    Raises:
-        MailFieldInvalid.
-    """
-    return check_header("the sender's name", name, most=MAX_NAME_CHARACTERS)
-
-
-def _breaks(text: str) -> bool:
-    return any(unicodedata.category(character) in _BREAKING for character in text)
 
 
 def check_templates(templates: Iterable[MailTemplate]) -> tuple[MailTemplate, ...]:
@@ -280,7 +179,7 @@ def compose(
 def _check_value(name: str, value: str | datetime) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    if _breaks(value):
+    if breaks_lines(value):
         raise MailFieldInvalid(f"the {name} has a line break or a control character")
     if len(value) > (MAX_LINK_CHARACTERS if name == "link" else MAX_VALUE_CHARACTERS):
         raise MailFieldInvalid(f"the {name} is too long for a mail")

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from narthex.base.mail import MailAddressInvalid, parse_address
 from narthex.ports.changes import AddDelivery, Change
 from narthex.ports.limits import Limit
 from narthex.ports.mail import Message
@@ -28,7 +29,7 @@ from narthex.tokens.payloads import RegistrationSession, VerifyToken
 from narthex.usecases.assurance import unpacked
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.event import log
-from narthex.usecases.mail_template import NEW_PASSKEY, RECOVERY, MailAddressInvalid, compose, parse_address
+from narthex.usecases.mail_template import NEW_PASSKEY, RECOVERY, compose
 
 MOST_RECIPIENTS: Final = 20
 """A user has ten aliases, and may be given ten others in the act that is told of."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from narthex.base.errors import Conflict, Malformed, Refusal, Rejected
+from narthex.base.mail import parse_address
 from narthex.ports.changes import AddCredential, CredentialExists, NonceSpent, ReplaceAliases, SpendNonce
 from narthex.ports.records import AttestationEvidence, Credential, CredentialExtensions, EventType
 from narthex.ports.store import MOST_CREDENTIALS
@@ -36,7 +37,6 @@ from narthex.usecases.ceremony import (
 )
 from narthex.usecases.event import log
 from narthex.usecases.limit import count_ceremony
-from narthex.usecases.mail_template import parse_address
 from narthex.usecases.notice import new_passkey_notices
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token

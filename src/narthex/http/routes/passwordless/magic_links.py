@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from narthex.base.mail import MailAddressInvalid, parse_address
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, at_most_characters, between, required
 from narthex.http.problems import sentence
@@ -18,7 +19,6 @@ from narthex.usecases.magic_link import (
     check_url_template,
     send_magic_link,
 )
-from narthex.usecases.mail_template import MailAddressInvalid, parse_address
 from narthex.usecases.sign_in_token import LONGEST_LIVES_S
 
 _LONGEST_LOCALE = 35
