@@ -86,7 +86,8 @@ class BriefTransport(httpx.ASGITransport):
         finally:
             listener.hung_up.set()
             await asyncio.gather(serving)
-        return httpx.Response(listener.status, headers=listener.headers, content=listener.received.encode())
+        said = httpx.ByteStream(listener.received.encode())
+        return httpx.Response(listener.status, headers=listener.headers, stream=said)
 
 
 class WholeHouse(HouseInProcess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,28 @@ import schemathesis
 import schemathesis.checks as common
 import schemathesis.specs.openapi.checks as openapi
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from jsonschema_rs import validator_for
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from narthex.http.app import ROUTES
-from narthex.http.openapi import Documented, openapi_document
-from tests.support.application import PUBLIC_URL, Application, HouseInProcess
+from narthex.http.environment import Page
+from narthex.http.openapi import Documented, openapi_document, query_schema
+from narthex.http.routing import RouteSpec
+from tests.http.examples import EXAMPLES, Customer, WholeHouse, ask, route_of
+from tests.support.application import PUBLIC_URL
 from tests.support.authenticator import Json
 
 SELF_TESTS = {"/health/throw/api", "/health/throw/exception"}
 """They fail on purpose."""
+
+PAGES_FOR_PEOPLE = {"/magic-link/{app_id}/{ticket}"}
+"""They refuse with a page instead of a problem document, whatever the status: what the document says is for programs.
+
+It only shrinks."""
+
+NOT_THERE_AT_FIRST = {"/.well-known/webauthn"}
+"""Nothing answers for the host of this house."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +68,7 @@ def schema_of(document: Json, name: str) -> Json:
     return schema
 
 
-REQUIRED = {
+REQUIRED: dict[str, list[str]] = {
     "RegisterTokenBody": ["userId", "username"],
     "RegisterBeginBody": ["token", "origin", "rpid"],
     "RegisterCompleteBody": ["session", "response", "origin"],
@@ -63,8 +76,20 @@ REQUIRED = {
     "SignInCompleteBody": ["session", "response", "origin"],
     "VerifyBody": ["token"],
     "GenerateTokenBody": ["userId"],
+    "AliasBody": ["userId", "aliases"],
+    "CredentialListBody": ["userId"],
+    "DeleteCredentialBody": ["credentialId"],
+    "RenameCredentialBody": ["credentialId"],
+    "DeleteUserBody": ["userId"],
+    "AuthConfigBody": ["purpose", "timeToLive", "performedBy"],
+    "DeleteAuthConfigBody": ["purpose", "performedBy"],
     "AddAuthenticatorsBody": ["aaGuids"],
     "RemoveAuthenticatorsBody": ["aaGuids"],
+    "SendMagicLinkBody": ["emailAddress", "urlTemplate", "userId"],
+    "FeaturesBody": [],
+    "WebhookBody": ["url"],
+    "ReviseWebhookBody": [],
+    "RotateWebhookBody": [],
 }
 """Without null either: no endpoint does anything without these members."""
 
@@ -74,16 +99,38 @@ def test_every_body_says_what_it_needs(document: Json) -> None:
     assert REQUIRED == {name: schema_of(document, name)["required"] for name in bodies}
 
 
+def test_every_query_says_what_it_needs(document: Json) -> None:
+    needed = {
+        spec.path: query_schema(document, spec)["required"]
+        for spec in ROUTES
+        if spec.query is not None and spec.in_document
+    }
+    assert {
+        "/alias/list": ["userId"],
+        "/credentials/list": ["userId"],
+        "/credentials/accepted": ["userId", "rpid"],
+        "/users/get": ["userId"],
+        "/authenticators/list": ["isAllowed"],
+    } == {path: names for path, names in needed.items() if names}
+
+
+def test_every_member_of_a_path_is_described(document: Json) -> None:
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            described = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
+            assert re.findall(r"\{(\w+)\}", path) == described
+
+
 @pytest.mark.parametrize("path", [spec.path for spec in ROUTES if spec.body is not None and spec.in_document])
 def test_what_a_body_needs_is_refused_when_it_is_missing(document: Json, served: Served, path: str) -> None:
     content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     schema = schema_of(document, content["schema"]["$ref"].rpartition("/")[2])
     whole = dict.fromkeys(schema["required"], "a") | {"response": {}}
     public = "ApiKey" in document["paths"][path]["post"]["security"][0]
-    ask = served.application.public if public else served.application.secret
+    call = served.application.public if public else served.application.secret
     for name in schema["required"]:
         for body in ({**whole, name: None}, {other: value for other, value in whole.items() if other != name}):
-            assert 400 == served.run(ask(path, body)).status_code, body
+            assert 400 == served.run(call(path, body)).status_code, body
 
 
 @pytest.mark.parametrize(
@@ -119,11 +166,12 @@ class Served:
 
     def __init__(self, database_url: str) -> None:
         self.loop = asyncio.new_event_loop()
-        self._house = HouseInProcess(database_url)
-        self.application: Application = self.run(self._enter())
+        self._house = WholeHouse(database_url)
+        self.customer: Customer = self.run(self._enter())
+        self.application = self.customer.application
 
-    async def _enter(self) -> Application:
-        return await (await self._house.__aenter__()).create_application(eventLoggingIsEnabled=True)
+    async def _enter(self) -> Customer:
+        return await (await self._house.__aenter__()).customer("demo")
 
     def run(self, task: Any) -> Any:
         return self.loop.run_until_complete(task)
@@ -135,6 +183,12 @@ class Served:
             request["content"] = request.pop("data")
         return self.run(self._house.client.request(**request))
 
+    def answer_to_the_owner(self, spec: RouteSpec) -> Any:
+        """What the owner gets for an honest request."""
+        keys = {"ApiKey": self.application.public_key, "ApiSecret": self.application.secret_key}
+        example = self.run(EXAMPLES[route_of(spec)](self.customer))
+        return self.run(ask(self._house.client, spec, example, keys))
+
     def get(self, path: str) -> Any:
         return self._house.get(path)
 
@@ -145,8 +199,19 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """What is sent to this house may change what it allows."""
+    yield from _serve(_sqlite_template, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def orderly(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """This house gets honest requests only."""
+    yield from _serve(_sqlite_template, tmp_path_factory)
+
+
+def _serve(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = tmp_path_factory.mktemp("served") / "narthex.db"
-    path.write_bytes(_sqlite_template.read_bytes())
+    path.write_bytes(template.read_bytes())
     served = Served(f"sqlite:///{path}")
     yield served
     served.close()
@@ -159,30 +224,66 @@ CHECKS = [
     openapi.response_headers_conformance,
     openapi.response_schema_conformance,
 ]
-OPERATIONS = [spec for spec in ROUTES if spec.in_document and spec.path not in SELF_TESTS]
+OPERATIONS = [spec for spec in ROUTES if spec.in_document and spec.path not in SELF_TESTS | PAGES_FOR_PEOPLE]
+TAKING = [spec for spec in OPERATIONS if spec.body is not None or spec.query is not None or "{" in spec.path]
+
+
+def name_of(spec: RouteSpec) -> str:
+    return f"{spec.method} {spec.path}"
 
 
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
-@pytest.mark.parametrize("path", [spec.path for spec in OPERATIONS if spec.body is not None])
+@pytest.mark.parametrize("spec", TAKING, ids=name_of)
 def test_whatever_the_document_allows_or_forbids_gets_an_answer_that_it_describes(
-    document: Json, served: Served, path: str, mode: Any
+    document: Json, served: Served, spec: RouteSpec, mode: Any
 ) -> None:
-    operation = schemathesis.openapi.from_dict(document)[path]["POST"]
+    operation = schemathesis.openapi.from_dict(document)[spec.path][spec.method]
     keys = {"ApiKey": served.application.public_key, "ApiSecret": served.application.secret_key}
+    webhook_id = served.run(served.customer.webhook())
 
     @settings(
         max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def explore(case: Any) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
+    def explore(case: Any, known: bool) -> None:
         case.headers = {**(case.headers or {}), **keys}
+        if known and "webhook_id" in (case.path_parameters or {}):
+            case.path_parameters["webhook_id"] = webhook_id
         case.validate_response(served.ask(case), checks=CHECKS)
 
     explore()
 
 
-@pytest.mark.parametrize("spec", [spec for spec in OPERATIONS if spec.body is None], ids=lambda spec: spec.path)
-def test_what_takes_no_body_answers_as_described(document: Json, served: Served, spec: Any) -> None:
+@pytest.mark.parametrize("spec", [spec for spec in OPERATIONS if spec not in TAKING], ids=name_of)
+def test_what_takes_nothing_answers_as_described(document: Json, served: Served, spec: RouteSpec) -> None:
     operation = schemathesis.openapi.from_dict(document)[spec.path][spec.method]
     case = operation.Case()
     case.validate_response(served.ask(case), checks=CHECKS)
+
+
+@pytest.mark.parametrize("spec", OPERATIONS, ids=name_of)
+def test_an_honest_request_gets_the_answer_that_is_described(document: Json, orderly: Served, spec: RouteSpec) -> None:
+    """And not a member more: what is not described, nobody may build upon."""
+    described = document["paths"][spec.path][spec.method.lower()]["responses"]
+    response = orderly.answer_to_the_owner(spec)
+    if spec.path in NOT_THERE_AT_FIRST:
+        assert 404 == response.status_code
+        return
+    assert spec.status == response.status_code, response.text
+    content = described[str(spec.status)].get("content")
+    if content is None:
+        assert "json" not in response.headers.get("content-type", "") or spec.answer is Page
+        assert spec.answer is not None or b"" == response.content
+        return
+    assert "application/json; charset=utf-8" == response.headers["content-type"]
+    root = {"components": {"schemas": closed(document)}, **content["application/json"]["schema"]}
+    assert [] == [error.message for error in validator_for(root).iter_errors(response.json())]
+
+
+def closed(document: Json) -> Json:
+    """The schemas of the document, with no room for members that they do not list."""
+    schemas: Json = document["components"]["schemas"]
+    return {
+        name: {**schema, "additionalProperties": False} if "properties" in schema else schema
+        for name, schema in schemas.items()
+    }
