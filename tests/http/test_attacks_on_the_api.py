@@ -10,16 +10,24 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 
 from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.mail import FileMail
+from narthex.ports.changes import AddDelivery
 from narthex.ports.egress import AddressUnreachable
 from narthex.ports.mail import Message
+from narthex.ports.records import Delivery, DeliveryKind
+from narthex.usecases import delivery
+from narthex.usecases.call import time_ordered_id
+from narthex.usecases.delivery import send_due_deliveries
+from tests.http.test_webhooks import create, make_house, operator_call, queue_test
 from tests.support.application import Application, Ceremonies, HouseInProcess, refused
-from tests.support.listener import Handler, Listener
+from tests.support.authenticator import Json
+from tests.support.listener import Handler, Listener, silent
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +155,46 @@ async def test_the_way_out_still_reads_an_honest_answer() -> None:
     assert (200, 4_096) == (reply.status, len(reply.body))
 
 
+async def test_an_application_with_many_silent_receivers_does_not_take_all_the_room(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty webhooks had more lanes than there was room; what stood behind them waited for hours of their timeouts."""
+    monkeypatch.setattr(delivery, "_MOST_CLAIMED", 8)
+    monkeypatch.setattr(delivery, "_MOST_WAITING_IN_LANE", 8)
+    monkeypatch.setattr(delivery, "_MOST_WAITING_OF_APPLICATION", 16)
+    monkeypatch.setattr(delivery, "_MOST_WAITING", 40)
+    with Listener() as listener, Listener() as other:
+        listener.answers = [silent]
+        async with make_house(sqlite_url) as house:
+            flooding, waiting = await house.create_application("flooding"), await house.create_application("waiting")
+            for number in range(6):
+                webhook = await create(flooding, f"{listener.url}/{number}")
+                await house.root.tenant("flooding").commit(*(queued(house, webhook) for _ in range(30)))
+            webhook = await create(waiting, other.url)
+            house.clock.move(seconds=1)
+            await queue_test(waiting, webhook)
+            shift = asyncio.create_task(send_due_deliveries(operator_call(house)))
+            await asyncio.to_thread(other.wait_for, 1)
+            shift.cancel()
+            await asyncio.wait([shift])
+
+
+def queued(house: HouseInProcess, webhook: Json) -> AddDelivery:
+    """One more for a webhook."""
+    now = house.clock.now()
+    return AddDelivery(
+        Delivery(
+            delivery_id=time_ordered_id(now, house.env.random),
+            kind=DeliveryKind.WEBHOOK,
+            target=UUID(webhook["id"]).bytes,
+            content=b"{}",
+            subject="webhook.test",
+            created_at=now,
+            next_try_at=now,
+        )
+    )
+
+
 # --- mails ------------------------------------------------------------------------------------------------------------
 
 
@@ -188,3 +236,18 @@ async def test_a_number_that_is_no_scope_is_refused(
 ) -> None:
     answer = await house.manage("/admin/apps/demo/secret-keys", {"scopes": [scope]})
     refused(answer, 400, "api_key_scope_unknown")
+
+
+# --- exports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begin", ["\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"])
+async def test_a_user_id_of_an_export_is_no_formula(
+    house: HouseInProcess, application: Application, begin: str
+) -> None:
+    """Whoever chooses a user id writes into the spreadsheet of whoever looks at the log."""
+    user_id = f"{begin}HYPERLINK(1)"
+    answer = await application.secret("/alias", {"userId": user_id, "aliases": ["ann"], "hashing": False})
+    assert 204 == answer.status_code, answer.text
+    exported = await house.get("/events/export?format=csv", ApiSecret=application.secret_key)
+    assert f'"\'{user_id}"' in exported.text

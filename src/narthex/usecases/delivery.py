@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import hmac
 from base64 import b64encode
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -55,6 +56,8 @@ MOST_OF_FAILING: Final = 16
 MOST_OF_APPLICATION: Final = 4
 MOST_OF_LANE: Final = 2
 _MOST_WAITING_IN_LANE: Final = 256
+_MOST_WAITING_OF_APPLICATION: Final = 512
+"""In all its lanes: whoever has twenty webhooks must not have all the room there is, and others behind them."""
 _MOST_WAITING: Final = 4_096
 _MOST_CLAIMED: Final = 256
 
@@ -120,8 +123,7 @@ class _Lane:
     @property
     def busy_for(self) -> timedelta:
         """How long those that wait in it will take, as far as we can tell: others need not come back before."""
-        estimate = self.pace * len(self.waiting) / MOST_OF_LANE
-        return min(max(estimate, _BACK_AFTER_AT_LEAST), _BACK_AFTER_AT_MOST)
+        return self.pace * len(self.waiting) / MOST_OF_LANE
 
 
 class _Shift:
@@ -168,16 +170,28 @@ class _Shift:
     def _line_up(self, claimed: Iterable[tuple[str, Delivery]]) -> Mapping[str, Sequence[Change]]:
         """Let deliveries wait in their receivers' lanes; those that find them full wait outside, by application."""
         now, outside = self._clock.now(), defaultdict[str, list[Change]](list)
+        waiting, busy_for = Counter[str](), functools.cache(self._busy_for)
+        for (app_id, _), lane in self._lanes.items():
+            waiting[app_id] += len(lane.waiting)
         for app_id, delivery in claimed:
             key = (app_id, delivery.target)
             lane = self._lanes.setdefault(key, _Lane())
-            if lane.is_full:
-                outside[app_id].append(_untouched(delivery, next_try_at=now + lane.busy_for))
+            # An empty lane takes one in any case: mails are not to wait until the webhooks beside them answer.
+            is_full = lane.is_full or (lane.waiting and waiting[app_id] >= _MOST_WAITING_OF_APPLICATION)
+            if is_full:
+                outside[app_id].append(_untouched(delivery, next_try_at=now + busy_for(key)))
                 continue
             lane.waiting.append(_Taken(delivery, now + _BEGUN_WITHIN))
+            waiting[app_id] += 1
             if lane.senders < MOST_OF_LANE:
                 self._open(key, lane)
         return outside
+
+    def _busy_for(self, key: tuple[str, bytes]) -> timedelta:
+        """When there may be room again in a lane, for one who found none."""
+        lanes = [each for (app_id, _), each in self._lanes.items() if app_id == key[0]]
+        of_all = sum((each.pace * len(each.waiting) for each in lanes), timedelta(0)) / MOST_OF_APPLICATION
+        return min(max(self._lanes[key].busy_for, of_all, _BACK_AFTER_AT_LEAST), _BACK_AFTER_AT_MOST)
 
     def _open(self, key: tuple[str, bytes], lane: _Lane) -> None:
         lane.senders += 1
