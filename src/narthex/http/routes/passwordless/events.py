@@ -27,8 +27,9 @@ _LAST_PAGE: Final = 2**31 - 1
 _MOST_PATTERNS: Final = 100
 _STILL_HERE: Final = b": nothing happened\n\n"
 _COME_BACK: Final = b"retry: 3000\n\n"
-_FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""With these a spreadsheet takes a cell for a formula (OWASP, CSV Injection)."""
+_FORMULA_BEGINS: Final = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+"""With these a spreadsheet takes a cell for a formula (OWASP, CSV Injection); the last ones are the wide forms of the
+first, which are read as those where people write in them."""
 _COLUMNS: Final = (
     "id",
     "applicationId",
