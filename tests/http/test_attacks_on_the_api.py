@@ -17,13 +17,16 @@ import pytest
 
 from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.mail import FileMail
+from narthex.http import authenticate
 from narthex.ports.changes import AddDelivery
 from narthex.ports.egress import AddressUnreachable
 from narthex.ports.mail import Message
-from narthex.ports.records import Delivery, DeliveryKind
+from narthex.ports.records import ApiKey, Delivery, DeliveryKind
 from narthex.usecases import delivery
+from narthex.usecases.api_key import opens_by_reference_hash
 from narthex.usecases.call import time_ordered_id
 from narthex.usecases.delivery import send_due_deliveries
+from tests.http.test_keys import IMPORTED, import_key
 from tests.http.test_webhooks import create, make_house, operator_call, queue_test
 from tests.support.application import Application, Ceremonies, HouseInProcess, refused
 from tests.support.authenticator import Json
@@ -84,6 +87,30 @@ async def test_a_client_of_the_network_passes_however_the_proxy_spells_it(sqlite
 
 async def test_a_client_without_a_forwarding_line_is_the_peer(sqlite_url: str) -> None:
     assert 200 == await ask_through_proxy(sqlite_url, "10.0.0.0/8", [])
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status"),
+    [
+        ("delete from api_key where hint = 'eeff'", 401),
+        ("update api_key set locked = true where hint = 'eeff'", 401),
+        ("update api_key set name = 'kept' where hint = 'eeff'", 200),
+    ],
+)
+async def test_an_imported_key_that_is_revoked_at_its_first_use_opens_nothing(
+    any_house: HouseInProcess, monkeypatch: pytest.MonkeyPatch, meanwhile: str, status: int
+) -> None:
+    """The slow hash takes a while, and whoever revokes the key meanwhile is not to be overtaken by it."""
+    await any_house.create_application()
+    await import_key(any_house, IMPORTED)
+    loop = asyncio.get_running_loop()
+
+    def reckon(key: ApiKey, text: str) -> bool:
+        asyncio.run_coroutine_threadsafe(any_house.write(meanwhile), loop).result()
+        return opens_by_reference_hash(key, text)
+
+    monkeypatch.setattr(authenticate, "opens_by_reference_hash", reckon)
+    assert status == (await any_house.get("/users/count", ApiSecret=IMPORTED)).status_code
 
 
 # --- the way out ------------------------------------------------------------------------------------------------------

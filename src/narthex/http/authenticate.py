@@ -249,7 +249,9 @@ async def _imported_key(env: Environment, tenant: Tenant, form: KeyForm, value: 
         if await asyncio.to_thread(opens_by_reference_hash, key, value):
             await env.root.tenant(app_id).commit(AdoptKey(key.key_id, key_mac(env.keyring, value)))
             env.directory.forget(app_id)
-            return key
+            # Read again: the key may have been deleted or locked while we reckoned.
+            adopted = await env.directory.find(app_id, now=env.clock.now())
+            return None if adopted is None else _find_key(env, adopted, form, value)
     return None
 
 
