@@ -54,7 +54,13 @@ from narthex.usecases.archive_line import (
     WebhookLine,
 )
 from narthex.usecases.call import OperatorCall
-from narthex.usecases.reference_row import RecordUnreadable, alias_record, checked_credential
+from narthex.usecases.reference_row import (
+    DIGEST_SIZE,
+    RecordUnreadable,
+    alias_record,
+    check_user_id,
+    checked_credential,
+)
 from narthex.usecases.transfer import (
     PORTION,
     Advance,
@@ -69,6 +75,8 @@ from narthex.usecases.transfer import (
 
 KeyTreatment = Literal["keep", "new", "keep-or-new"]
 _TOGETHER: Final = 50
+_PORTION_BYTES: Final = 32 << 20
+"""Long lines pack well: a small file could bring more of them than there is memory."""
 _MAC_SIZE: Final = 32
 _SECRET_SIZE: Final = 32
 _NOUNS: Final[dict[type, str]] = {CredentialLine: "credentials", AliasLine: "aliases", EventLine: "events"}
@@ -266,8 +274,15 @@ class _Reader:
 
     def __init__(self, checker: Checker, lines: Iterable[bytes]) -> None:
         self._checker = checker
-        self._lines = (checker.read(raw) for raw in lines)
+        self._raw = lines
+        self._lines = self._read()
         self._next: Line | None = None
+        self._size = 0
+
+    def _read(self) -> Iterator[Line]:
+        for raw in self._raw:
+            self._size = len(raw)
+            yield self._checker.read(raw)
 
     def own_lines(self) -> Iterator[Line]:
         for line in self._lines:
@@ -278,13 +293,16 @@ class _Reader:
         self._checker.finish()
 
     def portions(self) -> Iterator[list[Line]]:
-        """Lines of one kind together."""
+        """Lines of one kind together, and no more of them than memory holds with ease."""
         gathered: list[Line] = [] if self._next is None else [self._next]
+        size = self._size
         for line in self._lines:
-            if gathered and (type(line) is not type(gathered[0]) or len(gathered) == PORTION):
+            is_full = len(gathered) == PORTION or size + self._size > _PORTION_BYTES
+            if gathered and (is_full or type(line) is not type(gathered[0])):
                 yield gathered
-                gathered = []
+                gathered, size = [], 0
             gathered.append(line)
+            size += self._size
         if gathered:
             yield gathered
 
@@ -340,6 +358,7 @@ class _Bearing:
         self._ledger = ledger
         self._terms = terms
         self._keys = keys
+        self._old_id = header.application
         self._is_renamed = app_id != header.application
         self._is_own_key = header.master_key == call.keyring.fingerprint.hex()
         self._lost: list[ApiKey] = []
@@ -441,6 +460,11 @@ class _Bearing:
         for line in portion:
             assert isinstance(line, AliasLine)
             name = line.reference_hash
+            try:
+                self._check_alias(line)
+            except RecordUnreadable as e:
+                self._report.refuse("aliases", name.hex()[:16], e.message)
+                continue
             if self._is_renamed:
                 if line.plaintext is None:
                     reason = "only its hash is kept, and the old id of the application is part of that"
@@ -449,6 +473,13 @@ class _Bearing:
                 name = reference_hash(self._app_id, line.plaintext)
             kept.append((line.user_id, alias_record(self._call.keyring, self._app_id, name, line.plaintext)))
         return kept
+
+    def _check_alias(self, line: AliasLine) -> None:
+        check_user_id(line.user_id)
+        if len(line.reference_hash) != DIGEST_SIZE:
+            raise RecordUnreadable("its hash is not 32 bytes")
+        if line.plaintext is not None and reference_hash(self._old_id, line.plaintext) != line.reference_hash:
+            raise RecordUnreadable("its hash is not that of its text")
 
     def events(self, portion: Iterable[Line]) -> list[Event]:
         return [line.event for line in portion if isinstance(line, EventLine)]

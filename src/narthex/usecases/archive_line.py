@@ -29,10 +29,14 @@ from narthex.ports.records import (
     ListedAuthenticator,
     SeenOrigin,
 )
+from narthex.usecases import archive_check
+from narthex.usecases.reference_row import RecordUnreadable
 
 FORMAT: Final = "narthex-archive"
 VERSION: Final = 1
 LONGEST_LINE: Final = 8 << 20
+MOST_OWN_LINES: Final = 50_000
+"""Of an application without its users, its events and its reports: all of them are held in memory at once."""
 _LONGEST_REASON: Final = 200
 
 
@@ -161,6 +165,7 @@ KINDS: Final = (
 """In the order in which they stand."""
 _ORDER: Final = {kind: place for place, kind in enumerate(KINDS)}
 _ONCE: Final = (Header, SettingsLine)
+_MANY: Final = (ReportLine, CredentialLine, AliasLine, EventLine, End)
 _DECODER: Final = msgspec.json.Decoder(Line)
 # Sets are written in one order, so that the same application gives the same lines.
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -198,8 +203,15 @@ class Checker:
         """
         if isinstance(self.last, End):
             raise ArchiveUnreadable("the archive goes on after its end")
-        line = _parse(raw, number=sum(self.counts.values()) + 1)
+        number = sum(self.counts.values()) + 1
+        line = _parse(raw, number=number)
         self._check_place(line)
+        if not isinstance(line, _MANY) and number > MOST_OWN_LINES:
+            raise ArchiveUnreadable("the archive says more of the application itself than there can be")
+        try:
+            self._check_values(line)
+        except RecordUnreadable as e:
+            raise ArchiveUnreadable(f"line {number} of the archive cannot be kept: {e.message}") from e
         if isinstance(line, End):
             if line.sha256 != self.digest or line.counts != self.counts:
                 raise ArchiveUnreadable("the archive was altered: its lines are not those that were written")
@@ -234,6 +246,35 @@ class Checker:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._digest.update(raw)
 
+    def _check_values(self, line: Line) -> None:
+        match line:
+            case CredentialLine(credential=credential):
+                archive_check.check_instants(credential.created_at, credential.last_used_at)
+            case EventLine(event=event):
+                before = self.last.event if isinstance(self.last, EventLine) else None
+                archive_check.check_event(event, after=before)
+            case SettingsLine():
+                archive_check.check_instants(line.created_at, line.delete_at, line.frozen_at)
+                archive_check.check_settings(line.settings)
+            case ApiKeyLine(api_key=key):
+                archive_check.check_key(key)
+            case ConfigurationLine(configuration=configuration):
+                archive_check.check_configuration(configuration)
+            case AuthenticatorLine(authenticator=listed):
+                archive_check.check_model(listed.aaguid)
+                archive_check.check_instants(listed.created_at)
+            case OriginLine(origin=seen):
+                archive_check.check_origin(seen)
+            case RpIdLine(rp_id=rp_id):
+                archive_check.check_rp_id(rp_id)
+            case WebhookLine():
+                archive_check.check_webhook(line.webhook_id, line.url, line.event_types, line.description)
+                archive_check.check_instants(line.created_at)
+            case ReportLine(report=report):
+                archive_check.check_report(report)
+            case _:
+                pass
+
     def _check_place(self, line: Line) -> None:
         place = _ORDER[type(line)]
         if self.last is None:
@@ -259,7 +300,7 @@ def _check_header(header: Header) -> None:
 def _parse(raw: bytes, *, number: int) -> Line:
     try:
         line: Line = _DECODER.decode(raw)
-    except (msgspec.MsgspecError, ValueError) as e:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as e:
         if number == 1:
             raise ArchiveUnreadable("the file is no archive of Narthex: its first line is not the header of one") from e
         raise ArchiveUnreadable(f"line {number} of the archive cannot be read: {str(e)[:_LONGEST_REASON]}") from e

@@ -63,7 +63,7 @@ _MOST_SECONDS: Final = 7 * 24 * 3600
 _LONGEST_PURPOSE: Final = 255
 _LONGEST_RETENTION: Final = 3650
 _NO_AAGUID: Final = bytes(16)
-_DIGEST_SIZE: Final = 32
+DIGEST_SIZE: Final = 32
 _PBKDF2 = re.compile(r"([A-Za-z0-9+/]{22}==):([A-Za-z0-9+/]{22,88}={0,2})\Z")
 _PUBLIC_KEY = re.compile(r"[^:]+:public:[0-9a-f]{32}\Z")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?\Z")
@@ -137,7 +137,7 @@ def api_key_of(row: Row, *, app_id: str, keyring: Keyring, random: Random) -> Ap
         key_id=random(16).hex(),
         kind=kind,
         # Nobody knows the secret yet, so nothing can be its MAC: lots stand there until it is used.
-        mac=key_mac(keyring, kept) if kind is KeyKind.PUBLIC else random(_DIGEST_SIZE),
+        mac=key_mac(keyring, kept) if kind is KeyKind.PUBLIC else random(DIGEST_SIZE),
         hint=hint,
         value=kept if kind is KeyKind.PUBLIC else None,
         scopes=frozenset(map(str, granted)),
@@ -147,6 +147,11 @@ def api_key_of(row: Row, *, app_id: str, keyring: Keyring, random: Random) -> Ap
         legacy=kind is KeyKind.SECRET,
         reference_hash=kept if kind is KeyKind.SECRET else None,
     )
+
+
+def is_slow_hash(text: str) -> bool:
+    """Whether a text is how the reference keeps a secret key."""
+    return _PBKDF2.match(text) is not None
 
 
 def configuration_of(row: Row) -> AuthenticationConfiguration:
@@ -267,7 +272,7 @@ def alias_of(row: Row, *, app_id: str) -> tuple[str, bytes, str | None]:
         name = b64decode(_text(alias, "Alias"), validate=True)
     except ValueError as e:
         raise RecordUnreadable("its hash is not base64") from e
-    if len(name) != _DIGEST_SIZE:
+    if len(name) != DIGEST_SIZE:
         raise RecordUnreadable("its hash is not 32 bytes")
     text = None if plaintext is None else _text(plaintext, "Plaintext")
     if text is not None and reference_hash(app_id, text) != name:
