@@ -6,6 +6,7 @@ An import that dies between the file and the database finds here what it wrote d
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -39,10 +40,10 @@ class SecretFile:
         self.written = 0
         self._kept: dict[tuple[str, str], Secret] = {}
         try:
-            lines = path.read_bytes().splitlines() if path.exists() else []
+            content = self._content() if path.exists() else b""
         except OSError as e:
             raise SecretFileUnusable(f"`{path}` cannot be read: {e.strerror}") from e
-        for line in lines:
+        for line in content.splitlines():
             self._read(line)
 
     def find(self, app_id: str, name: str) -> Secret | None:
@@ -69,6 +70,18 @@ class SecretFile:
             raise SecretFileUnusable(f"`{self.path}` cannot be written: {e.strerror}") from e
         self._kept[app_id, name] = secret
         self.written += 1
+
+    def _content(self) -> bytes:
+        """What stands in the file. What another user could have put there would become a key that they know."""
+        # Without waiting: a pipe has nobody at its other end.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise SecretFileUnusable(f"`{self.path}` is no file")
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise SecretFileUnusable(f"`{self.path}` is there, and others could write to it")
+            return file.read()
 
     def _ends_well(self) -> bool:
         with self.path.open("rb") as file:
