@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 
 from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.mail import FileMail
-from narthex.http import authenticate
+from narthex.http import authenticate, bad_keys
+from narthex.http.bad_keys import MOST_TRIALS_A_MINUTE
 from narthex.ports.changes import AddDelivery
 from narthex.ports.egress import AddressUnreachable
 from narthex.ports.mail import Message
@@ -28,7 +30,7 @@ from narthex.usecases.call import time_ordered_id
 from narthex.usecases.delivery import send_due_deliveries
 from tests.http.test_keys import IMPORTED, import_key
 from tests.http.test_webhooks import create, make_house, operator_call, queue_test
-from tests.support.application import Application, Ceremonies, HouseInProcess, refused
+from tests.support.application import START, Application, Ceremonies, HouseInProcess, refused
 from tests.support.authenticator import Json
 from tests.support.listener import Handler, Listener, silent
 
@@ -111,6 +113,26 @@ async def test_an_imported_key_that_is_revoked_at_its_first_use_opens_nothing(
 
     monkeypatch.setattr(authenticate, "opens_by_reference_hash", reckon)
     assert status == (await any_house.get("/users/count", ApiSecret=IMPORTED)).status_code
+
+
+async def test_a_stranger_does_not_use_up_the_trials_of_the_backend_with_the_right_key(sqlite_url: str) -> None:
+    """How long a refusal takes tells how an imported key ends, and wrong keys that end so kept the right one out."""
+    async with HouseInProcess(sqlite_url, trusted_proxies=PROXIES, peer="10.0.0.1") as house:
+        await house.create_application()
+        await import_key(house, IMPORTED)
+        for number in range(MOST_TRIALS_A_MINUTE + 1):
+            wrong = {"ApiSecret": f"demo:secret:{number:028x}eeff", "X-Forwarded-For": "203.0.113.9"}
+            assert 401 == (await house.get("/users/count", **wrong)).status_code
+        right = {"ApiSecret": IMPORTED, "X-Forwarded-For": "192.0.2.7"}
+        assert 200 == (await house.get("/users/count", **right)).status_code
+
+
+async def test_all_strangers_together_have_so_many_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_keys, "MOST_TRIALS_OF_APPLICATION", 3)
+    lines, now = bad_keys.BadKeyLines(), START
+    assert [True, True, True, False] == [lines.claim_trial("demo", f"192.0.2.{n}", now=now) for n in range(4)]
+    assert lines.claim_trial("other", "192.0.2.9", now=now)
+    assert lines.claim_trial("demo", "192.0.2.9", now=now + timedelta(minutes=1))
 
 
 # --- the way out ------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ async def authenticate_key(
     if tenant is None:
         raise KeyRequired(form.header, explain(form, headers))
     address = client.client_address(peer, headers, env.trusted_proxies)
-    key = _find_key(env, tenant, form, value) or await _imported_key(env, tenant, form, value)
+    key = _find_key(env, tenant, form, value) or await _imported_key(env, tenant, form, value, address=address)
     if key is None or not is_open(key, tenant.application, now=now):
         event_type = form.invalid if key is None else form.disabled
         message = f"a {'wrong' if key is None else 'locked'} {form.header} was used"
@@ -234,7 +234,7 @@ def _find_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> Ap
     )
 
 
-async def _imported_key(env: Environment, tenant: Tenant, form: KeyForm, value: str) -> ApiKey | None:
+async def _imported_key(env: Environment, tenant: Tenant, form: KeyForm, value: str, *, address: str) -> ApiKey | None:
     """A key that was brought here from the reference, which kept a slow hash of it; known by our own MAC henceforth."""
     app_id = tenant.application.app_id
     candidates = [
@@ -243,7 +243,8 @@ async def _imported_key(env: Environment, tenant: Tenant, form: KeyForm, value: 
         if key.reference_hash is not None and key.kind is form.kind and value.endswith(key.hint)
     ]
     # Whoever sends wrong keys that end rightly must not keep the server busy with slow hashes.
-    if not candidates or not env.bad_keys.claim_trial(app_id, now=env.clock.now()):
+    group = client.rate_limit_group(address)
+    if not candidates or not env.bad_keys.claim_trial(app_id, group, now=env.clock.now()):
         return None
     for key in candidates:
         if await asyncio.to_thread(opens_by_reference_hash, key, value):

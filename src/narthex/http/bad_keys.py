@@ -7,13 +7,16 @@ process: a server with several has as many times the lines.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 
 from narthex.ports.records import EventType
 
 MOST_LINES_A_MINUTE = 100
 MOST_TRIALS_A_MINUTE = 120
+"""Of one neighbourhood of addresses at the imported keys of one application."""
+MOST_TRIALS_OF_APPLICATION = 1_200
+"""Of all neighbourhoods: six seconds of one processor."""
 
 
 class BadKeyLines:
@@ -25,7 +28,8 @@ class BadKeyLines:
     def __init__(self) -> None:
         self._minute = 0
         self._written: defaultdict[str, set[tuple[EventType, str]]] = defaultdict(set)
-        self._trials: defaultdict[str, int] = defaultdict(int)
+        self._trials: Counter[str] = Counter()
+        self._trials_of: Counter[tuple[str, str]] = Counter()
 
     def claim(self, app_id: str, event_type: EventType, group: str, *, now: datetime) -> bool:
         """Whether this one is written; if so, its like is not until the minute is over.
@@ -41,11 +45,19 @@ class BadKeyLines:
         lines.add((event_type, group))
         return True
 
-    def claim_trial(self, app_id: str, *, now: datetime) -> bool:
-        """Whether one more key may be held against the slow hash of an imported one in this minute."""
+    def claim_trial(self, app_id: str, group: str, *, now: datetime) -> bool:
+        """Whether one more key may be held against the slow hash of an imported one in this minute.
+
+        Args:
+            group: the client's neighbourhood. Each has trials of its own, or a stranger could use up those of the
+                backend that comes with the right key for the first time.
+        """
         self._turn(now)
+        if self._trials[app_id] >= MOST_TRIALS_OF_APPLICATION or self._trials_of[app_id, group] >= MOST_TRIALS_A_MINUTE:
+            return False
         self._trials[app_id] += 1
-        return self._trials[app_id] <= MOST_TRIALS_A_MINUTE
+        self._trials_of[app_id, group] += 1
+        return True
 
     def _turn(self, now: datetime) -> None:
         minute = int(now.timestamp()) // 60
@@ -53,3 +65,4 @@ class BadKeyLines:
             self._minute = minute
             self._written.clear()
             self._trials.clear()
+            self._trials_of.clear()
