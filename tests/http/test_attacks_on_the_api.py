@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,15 +20,18 @@ import pytest
 from narthex.adapters.egress import GuardedEgress
 from narthex.adapters.mail import FileMail
 from narthex.http import authenticate, bad_keys
+from narthex.http.authenticate import Access
 from narthex.http.bad_keys import MOST_TRIALS_A_MINUTE
 from narthex.ports.changes import AddDelivery
 from narthex.ports.egress import AddressUnreachable
 from narthex.ports.mail import Message
-from narthex.ports.records import ApiKey, Delivery, DeliveryKind
+from narthex.ports.records import ApiKey, Delivery, DeliveryKind, EventFilter, Scope
 from narthex.usecases import delivery
 from narthex.usecases.api_key import opens_by_reference_hash
 from narthex.usecases.call import time_ordered_id
 from narthex.usecases.delivery import send_due_deliveries
+from narthex.usecases.event_log import follow
+from tests.http.test_events import FAST
 from tests.http.test_keys import IMPORTED, import_key
 from tests.http.test_webhooks import create, make_house, operator_call, queue_test
 from tests.support.application import START, Application, Ceremonies, HouseInProcess, refused
@@ -43,9 +47,9 @@ PROXIES = (ip_network("10.0.0.0/8"),)
 # --- keys and networks ------------------------------------------------------------------------------------------------
 
 
-async def narrow(house: HouseInProcess, application: Application, *networks: str) -> None:
+async def narrow(house: HouseInProcess, application: Application, *networks: str, scope: str = "users:read") -> None:
     """Let the secret key be used from these networks only."""
-    terms = {"scopes": ["users:read"], "networks": networks}
+    terms = {"scopes": [scope], "networks": networks}
     answer = await house.manage(f"/admin/apps/demo/api-keys/{application.secret_key[-4:]}", terms)
     assert 204 == answer.status_code, answer.text
 
@@ -133,6 +137,31 @@ async def test_all_strangers_together_have_so_many_trials(monkeypatch: pytest.Mo
     assert [True, True, True, False] == [lines.claim_trial("demo", f"192.0.2.{n}", now=now) for n in range(4)]
     assert lines.claim_trial("other", "192.0.2.9", now=now)
     assert lines.claim_trial("demo", "192.0.2.9", now=now + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("networks", "goes_on"),
+    [([], True), (["192.0.2.0/24"], True), (["198.51.100.0/24"], False), (["2001:db8::/32"], False)],
+)
+async def test_a_stream_ends_when_its_key_is_taken_from_its_network(
+    house: HouseInProcess, application: Application, networks: list[str], goes_on: bool
+) -> None:
+    """Who followed the log when the key was narrowed went on following it, from wherever that was."""
+    headers = {b"apisecret": application.secret_key.encode()}
+    call = await authenticate.authenticate_key(
+        house.env, Access.SECRET_KEY, Scope.EVENTS_READ, headers, peer="::ffff:192.0.2.1", trace_id="t"
+    )
+    async with aclosing(follow(call, EventFilter(), after=None, pace=FAST)) as stream:
+        await anext(stream)
+        await narrow(house, application, *networks, scope="events:read")
+        try:
+            async with asyncio.timeout(1):
+                _ = [portion async for portion in stream]
+        except TimeoutError:
+            ended = False
+        else:
+            ended = True
+    assert goes_on is not ended
 
 
 # --- the way out ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from hashlib import pbkdf2_hmac
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -142,6 +142,18 @@ def is_open(key: ApiKey, application: Application, *, now: datetime) -> bool:
     """Whether a key opens anything at all."""
     expired = key.expires_at is not None and key.expires_at <= now
     return not (key.locked or application.is_closed or expired)
+
+
+def is_open_from(key: ApiKey, address: str) -> bool:
+    """Whether a key may be used from an address. The edge, which knows of proxies, decides for requests."""
+    if not key.networks:
+        return True
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return any((mapped or parsed) in ip_network(network) for network in key.networks)
 
 
 def opens_by_reference_hash(key: ApiKey, text: str) -> bool:

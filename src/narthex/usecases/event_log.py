@@ -19,7 +19,7 @@ import msgspec
 from narthex.base.errors import Forbidden, RateLimited
 from narthex.ports.records import Event, EventFilter, EventType, KeyKind, Scope
 from narthex.ports.store import TenantStore
-from narthex.usecases.api_key import is_open
+from narthex.usecases.api_key import is_open, is_open_from
 from narthex.usecases.assurance import record_of, unpacked
 from narthex.usecases.call import Call
 from narthex.usecases.cursor import open_cursor, seal_cursor
@@ -231,7 +231,12 @@ async def _may_read(call: Call, *, now: datetime) -> bool:
         return False
     hint = call.caller.api_key_hint
     keys = [key for key in tenant.application.api_keys if key.kind is KeyKind.SECRET and key.hint == hint]
-    return any(is_open(key, tenant.application, now=now) and key.may(Scope.EVENTS_READ) for key in keys)
+    return any(
+        is_open(key, tenant.application, now=now)
+        and key.may(Scope.EVENTS_READ)
+        and is_open_from(key, call.caller.address)
+        for key in keys
+    )
 
 
 def _first_id(at: datetime) -> bytes:
