@@ -194,10 +194,14 @@ class RootStore(Protocol):
         """Applications that are to be deleted, and when, in the order of their ids."""
         ...
 
-    async def erase_application(self, app_id: str) -> None:
+    async def erase_application(self, app_id: str) -> bool:
         """Delete an application and everything of it, in portions: others are served meanwhile.
 
-        A process that dies on the way leaves the rest for the next call.
+        A process that dies on the way leaves the rest for the next call. Where its deletion is cancelled or set for
+        another time meanwhile, or the id was freed by somebody else and taken anew, nothing more is deleted.
+
+        Returns:
+            whether there is no application of this id now.
         """
         ...
 

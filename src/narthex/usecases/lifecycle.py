@@ -122,9 +122,15 @@ async def due_deletions(call: OperatorCall) -> list[str]:
 
 
 async def erase(call: OperatorCall, app_id: str) -> None:
-    """Delete everything of an application."""
-    await call.root.erase_application(app_id)
+    """Delete everything of an application.
+
+    Raises:
+        DeletionNotPending: somebody cancelled the deletion meanwhile; what was not deleted yet stays.
+    """
+    is_gone = await call.root.erase_application(app_id)
     call.directory.forget(app_id)
+    if not is_gone:
+        raise DeletionNotPending(f"the deletion of {quoted(app_id)} was cancelled while it was under way")
 
 
 def in_a_month(now: datetime) -> datetime:

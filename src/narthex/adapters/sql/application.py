@@ -99,11 +99,14 @@ _EXPECT_SETTINGS = TenantStatement(
 _SET_SETTINGS = TenantStatement("update application set settings = :settings where app_id = :app_id", must_change=True)
 _SET_FROZEN = TenantStatement("update application set frozen_at = :frozen_at where app_id = :app_id", must_change=True)
 _SCHEDULE = TenantStatement("update application set delete_at = :delete_at where app_id = :app_id", must_change=True)
-ERASE = TenantStatement("delete from application where app_id = :app_id")
+# Null-safe in both dialects; no deletion is due in 1970.
+_STILL = "created_at = :created_at and coalesce(delete_at, 0) = :delete_at"
+FIND_FATE = TenantStatement("select created_at, coalesce(delete_at, 0) from application where app_id = :app_id")
+ERASE = TenantStatement(f"delete from application where app_id = :app_id and {_STILL}")
 
 
 class Erasure(NamedTuple):
-    """How the rows of one table go in portions, in the order of their keys.
+    """How the rows of one table go in portions, in the order of their keys, while the application is to go as a whole.
 
     Past the last key, and not from the start each time: PostgreSQL would step over all that is deleted already.
     """
@@ -120,7 +123,10 @@ def _erasure(table: str, key: str) -> Erasure:
                 select {key} from {table} where app_id = :app_id and {key} > :after order by {key} limit :most
             ) as portion order by {key} desc limit 1
         """),
-        TenantStatement(f"delete from {table} where app_id = :app_id and {key} > :after and {key} <= :last"),
+        TenantStatement(f"""
+            delete from {table} where app_id = :app_id and {key} > :after and {key} <= :last
+            and exists (select 1 from application where app_id = :app_id and {_STILL})
+        """),
     )
 
 

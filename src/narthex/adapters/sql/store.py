@@ -359,18 +359,25 @@ class SqlRootStore:
         rows = await self._engine.fetch(application.LIST_SCHEDULED, ())
         return [(app_id, from_us(delete_at)) for app_id, delete_at in rows]
 
-    async def erase_application(self, app_id: str) -> None:
+    async def erase_application(self, app_id: str) -> bool:
+        fate = await self._engine.fetch(application.FIND_FATE, application.FIND_FATE.bind(app_id))
+        if not fate:
+            return True
+        still = {"created_at": fate[0][0], "delete_at": fate[0][1]}
         for erasure in application.ERASURES:
-            await self._erase_rows(app_id, erasure)
-        await self._engine.execute(application.ERASE, application.ERASE.bind(app_id))
+            await self._erase_rows(app_id, erasure, still)
+        if await self._engine.execute(application.ERASE, application.ERASE.bind(app_id, **still)):
+            return True
+        return not await self._engine.fetch(application.FIND_FATE, application.FIND_FATE.bind(app_id))
 
-    async def _erase_rows(self, app_id: str, erasure: application.Erasure) -> None:
+    async def _erase_rows(self, app_id: str, erasure: application.Erasure, still: dict[str, object]) -> None:
         after = b""
         while rows := await self._engine.fetch(
             erasure.cut, erasure.cut.bind(app_id, after=after, most=_ERASED_AT_ONCE)
         ):
             last: bytes = rows[0][0]
-            await self._engine.execute(erasure.delete, erasure.delete.bind(app_id, after=after, last=last))
+            values = {"after": after, "last": last, **still}
+            await self._engine.execute(erasure.delete, erasure.delete.bind(app_id, **values))
             after = last
 
     async def purge_nonces(self, *, expired_before: datetime) -> int:
