@@ -13,7 +13,9 @@ from typing import Any
 
 from cyclopts import App
 
-import narthex.http.app  # noqa: F401 - with it every room is imported, and every refusal defined
+import narthex.http.app
+import narthex.usecases.archive
+import narthex.usecases.reference_import  # noqa: F401 - with these every refusal is defined that the page tells of
 from narthex.base.errors import Refusal
 from narthex.cli import app
 from narthex.http.problems import sentence, status_of, wire_code

@@ -544,13 +544,13 @@ async def test_any_value_in_a_query_is_answered(busy: Busy, spec: RouteSpec) -> 
 async def test_a_query_that_cannot_be_read_is_malformed(busy: Busy, spec: RouteSpec, query: str) -> None:
     for name in names_in_query(spec):
         url = busy.url(spec.path) + "?" + UNREADABLE_QUERIES[query].format(name)
-        refused(await ask(busy, spec, url), 400, "malformed_body")
+        refused(await ask(busy, spec, url), 400, "malformed_query")
 
 
 @pytest.mark.parametrize("spec", QUERIES, ids=lambda spec: f"{spec.method} {spec.path}")
 async def test_a_nul_character_in_a_query_is_malformed(busy: Busy, spec: RouteSpec) -> None:
     for name in names_in_query(spec):
-        refused(await ask(busy, spec, f"{busy.url(spec.path)}?{name}=a%00"), 400, "malformed_body")
+        refused(await ask(busy, spec, f"{busy.url(spec.path)}?{name}=a%00"), 400, "malformed_query")
 
 
 @pytest.mark.parametrize("spec", QUERIES, ids=lambda spec: f"{spec.method} {spec.path}")

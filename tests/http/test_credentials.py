@@ -189,7 +189,7 @@ async def test_a_post_without_a_user_is_a_validation_error(application: Applicat
 @pytest.mark.parametrize("query", ["?userId=%00", "?userId=%ff", "?userId=%ed%a0%80"])
 async def test_what_no_user_can_be_called_is_refused(application: Application, query: str) -> None:
     for path in ("/credentials/list", "/alias/list", "/users/get"):
-        refused(await get(application, path + query), 400, "malformed_body")
+        refused(await get(application, path + query), 400, "malformed_query")
 
 
 async def test_a_user_with_more_passkeys_than_a_ceremony_names_is_listed_whole(any_house: HouseInProcess) -> None:

@@ -153,7 +153,7 @@ async def test_what_is_no_page_is_refused(application: Application, query: Json,
 
 
 async def test_numbers_must_be_numbers(application: Application) -> None:
-    refused(await ask(application, pageNumber="one"), 400, "malformed_body")
+    refused(await ask(application, pageNumber="one"), 400, "malformed_query")
 
 
 @pytest.mark.parametrize("path", ["?pageNumber=1", "/export", "/export?format=csv", "/stream"])

@@ -168,10 +168,10 @@ async def test_the_query_is_read_in_any_case(house: HouseInProcess, application:
         ({"limit": 0}, "validation_failed"),
         ({"limit": 1_001}, "validation_failed"),
         ({"limit": -1}, "validation_failed"),
-        ({"limit": "many"}, "malformed_body"),
-        ({"limit": "1.5"}, "malformed_body"),
+        ({"limit": "many"}, "malformed_query"),
+        ({"limit": "1.5"}, "malformed_query"),
         ({"search": "a" * 251}, "validation_failed"),
-        ({"search": "\0"}, "malformed_body"),
+        ({"search": "\0"}, "malformed_query"),
     ],
 )
 async def test_a_query_that_breaks_a_rule_is_refused(application: Application, query: Json, code: str) -> None:

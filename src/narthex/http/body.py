@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from narthex.http.problems import BodyMalformed, ValidationFailed
+from narthex.http.problems import BodyMalformed, QueryMalformed, ValidationFailed
 
 MOST_NESTING = 32
 MOST_QUERY_MEMBERS = 100
@@ -41,7 +41,8 @@ class Rule:
     """What a member must be like."""
 
     broken: Callable[[Any], str | None]
-    """Given a value, the sentence that says what is wrong with it, or None. ``{}`` stands for the member's name."""
+    """Given a value, the sentence that says what is wrong with it, or None. ``{}`` stands for the member's name.
+    Another sentence may follow on a line of its own."""
     keywords: Mapping[str, Any] = field(default_factory=dict)
     """The same in JSON Schema, as far as it can say it: what keeps to these may still be refused."""
     needed: bool = False
@@ -80,7 +81,7 @@ def read_query(raw: bytes, shape: type[B]) -> B:
     """Decode and check a query: names in any case, an empty value counts as none, a list is a name that is repeated.
 
     Raises:
-        BodyMalformed: it is not UTF-8, has too many members, or one of a wrong type.
+        QueryMalformed: it is not UTF-8, has too many members, or one of a wrong type.
         ValidationFailed: members break the rules of the shape.
     """
     members, given = _members(shape), dict[str, Any]()
@@ -92,7 +93,10 @@ def read_query(raw: bytes, shape: type[B]) -> B:
             given.setdefault(member[0], []).append(value)
         else:
             given.setdefault(member[0], value)
-    query = _typed(given, shape)
+    try:
+        query = _typed(given, shape)
+    except BodyMalformed as e:
+        raise QueryMalformed(e.message) from e
     errors = _broken_rules(query)
     if errors:
         raise ValidationFailed(errors)
@@ -105,7 +109,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
             raw.decode("ascii"), errors="strict", keep_blank_values=True, max_num_fields=MOST_QUERY_MEMBERS
         )
     except ValueError as e:
-        raise BodyMalformed("the query cannot be read") from e
+        raise QueryMalformed("the query cannot be read") from e
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def _typed(value: dict[str, Any], shape: type[B]) -> B:
     except (msgspec.ValidationError, OverflowError) as e:
         # Only the place is told: the decoder's words are about our types.
         place = _PATH.search(str(e))
-        raise BodyMalformed(f"{f'`{place[1]}`' if place else 'a member of the body'} has the wrong type") from e
+        raise BodyMalformed(f"{f'`{place[1]}`' if place else 'a member'} has the wrong type") from e
 
 
 def _fitted_struct(value: dict[str, Any], shape: type[msgspec.Struct]) -> dict[str, Any]:
@@ -181,7 +185,7 @@ def _text(value: Any) -> str:
         case _:
             text = _decimal(float(value))
     if "\x00" in text:
-        raise BodyMalformed("a text in the body has a NUL character")
+        raise BodyMalformed("a text has a NUL character")
     return text
 
 
@@ -215,7 +219,7 @@ def _broken_rules(body: Body) -> dict[str, list[str]]:
             continue
         sentences = [text.format(body.spelled(name)) for rule in rules if (text := rule.broken(value))]
         if sentences:
-            errors[camel(name)] = sentences[:1]
+            errors[camel(name)] = sentences[0].split("\n")
     return errors
 
 

@@ -47,6 +47,13 @@ class BodyMalformed(Malformed):
     advice = "send one JSON object in UTF-8, with the members that the API reference lists"
 
 
+class QueryMalformed(Malformed):
+    """The query is not the one that this endpoint takes."""
+
+    code = "malformed-query"
+    advice = "send the members that the API reference lists, percent-encoded in UTF-8, each with a value of its type"
+
+
 class BodyTooLarge(Malformed):
     """The body is larger than anything this endpoint takes."""
 

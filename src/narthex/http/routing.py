@@ -71,7 +71,9 @@ class RouteSpec:
     may_miss: bool
     """Whether what is asked for may not be there, which is a 404."""
     in_document: bool
-    """Whether the OpenAPI document shows it: what only the operator may call is left out."""
+    """Whether the OpenAPI document shows it: what only the operator may call is left out, and pages for people."""
+    media_types: tuple[str, ...]
+    """Of an answer in parts: what it may be."""
 
     @property
     def name(self) -> str:
@@ -98,6 +100,8 @@ def route(
     status: int | None = None,
     most_body_bytes: int = MOST_BODY_BYTES,
     may_miss: bool = False,
+    for_people: bool = False,
+    media_types: tuple[str, ...] = (),
 ) -> Callable[[Handler], Handler]:
     """Make an endpoint of a function ``(call, query, body, **path members) -> answer``.
 
@@ -105,6 +109,8 @@ def route(
         access: whose header proves the caller.
         scope: what the key must be good for; needed with key access, and only there.
         answer: the type of the answer; None answers 204.
+        for_people: a page that a person looks at and no program calls; its refusals are pages too.
+        media_types: what an answer in parts may be.
 
     Raises:
         Unguarded: key access without a scope, or with one of the other kind of key.
@@ -128,7 +134,8 @@ def route(
             handler=handler,
             most_body_bytes=most_body_bytes,
             may_miss=may_miss,
-            in_document=access is not Access.MANAGEMENT_KEY,
+            in_document=access is not Access.MANAGEMENT_KEY and not for_people,
+            media_types=media_types,
         )
         handler.spec = spec  # type: ignore[attr-defined]  # read back by `spec_of` and `routes_of` alone
         return handler
@@ -277,7 +284,10 @@ async def respond(
     send: Send, env: Environment, status: int, content: bytes, media_type: bytes | None, extra: Iterable[Header] = ()
 ) -> None:
     """Write an answer with the headers that every answer carries."""
-    headers = [*env.answer_headers, (b"content-length", str(len(content)).encode()), *extra]
+    headers = [*env.answer_headers, *extra]
+    if status != 204:
+        # What has no content has no length either (RFC 9110, section 8.6).
+        headers.append((b"content-length", str(len(content)).encode()))
     if media_type is not None:
         headers.append((b"content-type", media_type))
     await send({"type": "http.response.start", "status": status, "headers": headers})

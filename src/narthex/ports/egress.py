@@ -21,6 +21,7 @@ class AddressUnreachable(Unavailable):
     """Nobody answered there, or not in time, or not in HTTP."""
 
     code = "address-unreachable"
+    advice = "check that the address answers from outside, within some seconds, with a certificate that browsers accept"
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -169,14 +169,14 @@ _WORDS: Final = {
 }
 
 
-@route("GET", "/magic-link/{app_id}/{ticket}", access=Access.ANONYMOUS, answer=Page, may_miss=True)
+@route("GET", "/magic-link/{app_id}/{ticket}", access=Access.ANONYMOUS, answer=Page, for_people=True)
 async def show_magic_link(call: AnonymousCall, app_id: str, ticket: str) -> Page:
     """The page that a magic link leads to. Looking at it uses nothing up."""
     link = await _looked_at(call, app_id, ticket)
     return link if isinstance(link, Page) else _question(*link)
 
 
-@route("POST", "/magic-link/{app_id}/{ticket}", access=Access.ANONYMOUS, answer=Page, may_miss=True)
+@route("POST", "/magic-link/{app_id}/{ticket}", access=Access.ANONYMOUS, answer=Page, for_people=True)
 async def use_magic_link(call: AnonymousCall, app_id: str, ticket: str) -> Page:
     """The click on that page: uses the link up, and leads on with a sign-in token."""
     found = await _looked_at(call, app_id, ticket)

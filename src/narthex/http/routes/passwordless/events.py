@@ -12,7 +12,7 @@ import msgspec
 from narthex.base.values import uuid_text
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, between
-from narthex.http.environment import Header, Page, Stream
+from narthex.http.environment import Header, Stream
 from narthex.http.problems import ValidationFailed
 from narthex.http.routes.passwordless.shapes import INSTANT, Answer, Request, instant_bare, instant_of, told
 from narthex.http.routing import route
@@ -192,7 +192,8 @@ async def events(call: Call, query: EventsQuery) -> EventsAnswer:
     access=Access.SECRET_KEY,
     scope=Scope.EVENTS_READ,
     query=EventsExportQuery,
-    answer=Page,
+    answer=Stream,
+    media_types=("application/x-ndjson", "text/csv"),
 )
 async def events_export(call: Call, query: EventsExportQuery) -> Stream:
     """Export the event log as a file, newest first: JSON Lines, or CSV.
@@ -213,6 +214,7 @@ async def events_export(call: Call, query: EventsExportQuery) -> Stream:
     scope=Scope.EVENTS_READ,
     query=EventsStreamQuery,
     answer=Stream,
+    media_types=("text/event-stream",),
 )
 async def events_stream(call: Call, query: EventsStreamQuery) -> Stream:
     """Follow the event log as it grows, by server-sent events.

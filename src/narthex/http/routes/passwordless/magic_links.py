@@ -46,7 +46,7 @@ def _broken_template(value: str | None) -> str | None:
     except UrlTemplateWithoutToken:
         return _NO_TOKEN
     except UrlTemplateInvalid as e:
-        return f"{_NO_URL} {sentence(e.message)}"
+        return f"{_NO_URL}\n{sentence(e.message)}"
     return None
 
 
