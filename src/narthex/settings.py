@@ -220,7 +220,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "new_application_hold",
         "24",
-        "For how many hours a new application may send magic links to its own administrators only; `0` for no hold.",
+        "For how many hours a new application may send magic links and notices to its own administrators only; `0` for "
+        "no hold.",
         _hours,
     ),
     Setting(

@@ -262,8 +262,18 @@ async def test_after_a_rotation_both_keys_open_for_a_while(house: HouseInProcess
 
 async def test_a_rotation_does_not_prolong_a_key(house: HouseInProcess, application: Application) -> None:
     key = await make(house, scopes=["token_verify"], expiresAt="2026-03-04T05:10:00Z")
-    accepted(await house.manage(f"/admin/apps/demo/api-keys/{key[-4:]}/rotate", {"overlapSeconds": 86_400}))
-    assert "2026-03-04T05:10:00.000000Z" == (await shown(house, key))["expiresAt"]
+    house.clock.move(minutes=1)
+    rotated = accepted(await house.manage(f"/admin/apps/demo/api-keys/{key[-4:]}/rotate", {"overlapSeconds": 86_400}))
+    assert "2026-03-04T05:10:00.000000Z" == rotated["oldKeyExpiresAt"] == (await shown(house, key))["expiresAt"]
+
+
+async def test_the_successor_of_a_key_with_an_end_has_one_as_far_off(
+    house: HouseInProcess, application: Application
+) -> None:
+    key = await make(house, scopes=["token_verify"], expiresAt="2026-03-04T05:16:07.891011Z")
+    house.clock.move(minutes=5)
+    rotated = accepted(await house.manage(f"/admin/apps/demo/api-keys/{key[-4:]}/rotate", {}))
+    assert "2026-03-04T05:21:07.891011Z" == (await shown(house, rotated["apiKey"]))["expiresAt"]
 
 
 async def test_the_successor_of_a_legacy_key_names_all_its_scopes(

@@ -780,3 +780,24 @@ async def test_other_methods_are_not_taken(house: HouseInProcess, application: A
         refused(response, 405, "method_not_allowed")
         assert "GET, POST" == response.headers["allow"]
     assert 200 == (await house.client.get(letters.link())).status_code
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_page_elsewhere_cannot_press_the_button(
+    house: HouseInProcess, application: Application, letters: Letters, site: str
+) -> None:
+    """Login CSRF: its visitor would be signed in as whoever asked for the link."""
+    await send(application)
+    link = letters.link()
+    pressed = await house.client.post(link, headers={"Sec-Fetch-Site": site})
+    assert (200, True) == (pressed.status_code, "<button>" in pressed.text)
+    assert 303 == (await house.client.post(link, headers={"Sec-Fetch-Site": "same-origin"})).status_code
+
+
+async def test_the_hold_does_not_take_a_stranger_for_an_administrator(sqlite_url: str, letters: Letters) -> None:
+    """Python makes a plain `k` of the Kelvin sign."""
+    async with HouseInProcess(sqlite_url, mail=FileMail(letters.directory, SENDER)) as house:
+        application = await make_application(house, adminEmail="karl@example.com")
+        await send(application, emailAddress="KARL@example.com")
+        kelvin = await ask(application, emailAddress="\u212aarl@example.com")
+        refused(kelvin, 403, "magic_link_email_admin_address_only")

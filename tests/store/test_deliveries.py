@@ -331,3 +331,19 @@ def test_no_delivery_is_given_to_two_senders(database_url: str, nodes: int) -> N
         assert set(given) == {delivery.delivery_id for delivery in deliveries}
 
     asyncio.run(act())
+
+
+def test_no_more_wait_for_a_target_than_may(on_store: OnStore) -> None:
+    async def act(root: SqlRootStore) -> None:
+        tenant, other = root.tenant("app"), raw("other", 16)
+        for number in range(5):
+            await tenant.commit(AddDelivery(make_delivery(f"{number}"), most=3))
+        await tenant.commit(AddDelivery(make_delivery("other", target=other), most=3))
+        assert 3 == len(await listed(tenant))
+        assert 1 == len(await tenant.list_deliveries(other, before=None, most=10))
+
+        await tenant.commit(settled((await listed(tenant))[0]))
+        await tenant.commit(AddDelivery(make_delivery("late"), most=3))
+        assert 4 == len(await listed(tenant))
+
+    on_store(act)

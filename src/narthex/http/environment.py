@@ -84,6 +84,8 @@ class AnonymousCall:
     """By path: what does not change while the server runs, rendered when it starts."""
     host: str = ""
     """Which name the request was sent to, in lower case and without a port. Anybody can write any."""
+    fetch_site: str = ""
+    """Where the browser says that the request comes from (Fetch Metadata, `Sec-Fetch-Site`); empty from others."""
     mail: Mail | None = None
     """None where the operator set up none."""
     enter: Callable[[str], Awaitable[Call | None]] = _nowhere

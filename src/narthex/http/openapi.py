@@ -131,7 +131,7 @@ def _success(spec: RouteSpec) -> dict[str, Any]:
     if spec.answer is None:
         return {"description": "Done; the body is empty."}
     if not is_described(spec.answer):
-        content = {media_type: {"schema": {}} for media_type in spec.media_types}
+        content: dict[str, Any] = {media_type: {"schema": {}} for media_type in spec.media_types}
         return {"description": "The document or page."} | ({"content": content} if content else {})
     schema: dict[str, Any] = _ref(item_of(spec.answer))
     if spec.answer is not item_of(spec.answer):

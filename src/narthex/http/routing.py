@@ -239,7 +239,10 @@ class Endpoint:
         match spec.access:
             case Access.ANONYMOUS:
                 enter = partial(enter_application, env, headers, peer=_peer(scope), trace_id=trace)
-                return dataclasses.replace(self._anonymous, host=client.host(scope["headers"]), enter=enter)
+                site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
+                return dataclasses.replace(
+                    self._anonymous, host=client.host(scope["headers"]), fetch_site=site, enter=enter
+                )
             case Access.MANAGEMENT_KEY:
                 return authenticate_operator(env, headers, trace_id=trace)
             case Access.PUBLIC_KEY | Access.SECRET_KEY if spec.scope is not None:

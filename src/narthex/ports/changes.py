@@ -283,6 +283,8 @@ class AddDelivery(msgspec.Struct, frozen=True):
     """Let something go out as soon as it can."""
 
     delivery: Delivery
+    most: int | None = None
+    """How many for its target may wait, this one included: where there are more, it is left out without a word."""
 
 
 class SettleDelivery(msgspec.Struct, frozen=True):

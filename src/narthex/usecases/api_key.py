@@ -204,7 +204,7 @@ async def create_key(call: OperatorCall, application: Application, kind: KeyKind
 async def rotate_key(
     call: OperatorCall, application: Application, key_id: str, *, overlap: timedelta
 ) -> tuple[Secret, datetime]:
-    """Draw a successor that is good for the same; the old key goes on opening for a while.
+    """Draw a successor that is good for the same, and for as long as the old key was; that one opens a while longer.
 
     Returns:
         the new key, and when the old one ends.
@@ -215,12 +215,14 @@ async def rotate_key(
     key = get_key(application, key_id)
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise KeyInvalid(f"two keys overlap for {LONGEST_OVERLAP.days} days at most")
-    ends_at = call.now + overlap
-    if key.expires_at is not None and key.expires_at <= call.now:
-        raise KeyInvalid("the key has expired: create another one instead")
+    ends_at, expires_at = call.now + overlap, None
+    if key.expires_at is not None:
+        if key.expires_at <= call.now:
+            raise KeyInvalid("the key has expired: create another one instead")
+        ends_at, expires_at = min(ends_at, key.expires_at), call.now + (key.expires_at - key.created_at)
     # A legacy key's successor says in its scopes what the old one might do: nobody need keep the old rule alive.
     scopes = key.scopes if not key.legacy else frozenset(str(s) for s in SCOPES_OF_KIND[key.kind] if key.may(s))
-    terms = KeyTerms(scopes=scopes, name=key.name, networks=key.networks)
+    terms = KeyTerms(scopes=scopes, name=key.name, networks=key.networks, expires_at=expires_at)
     return await _create_key(call, application, key.kind, terms, ExpireKey(key.key_id, ends_at)), ends_at
 
 

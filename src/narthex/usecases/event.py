@@ -17,6 +17,9 @@ from narthex.ports.environment import Random
 from narthex.ports.records import Application, Delivery, DeliveryKind, Event, EventType, Severity, Webhook
 from narthex.usecases.call import Call, Caller, OperatorCall, time_ordered_id
 
+MOST_WAITING: Final = 10_000
+"""Deliveries that wait for one webhook: strangers cause events, and a receiver that is away must not fill the disk."""
+
 _SEVERITIES: Final = {
     EventType.ApiAuthInvalidSecretKeyUsed: Severity.Alert,
     EventType.ApiAuthInvalidPublicKeyUsed: Severity.Alert,
@@ -72,7 +75,7 @@ def recorded(application: Application, line: Event, random: Random) -> list[Chan
     changes: list[Change] = [AddEvent(event=line)] if application.settings.event_logging else []
     for webhook in application.webhooks:
         if webhook.enabled and asks_for(webhook, line.event_type):
-            changes.append(AddDelivery(delivery=_told(application.app_id, webhook, line, random)))
+            changes.append(AddDelivery(_told(application.app_id, webhook, line, random), most=MOST_WAITING))
     return changes
 
 

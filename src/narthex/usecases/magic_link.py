@@ -35,6 +35,7 @@ from narthex.usecases.limit import (
     count_for_user,
 )
 from narthex.usecases.mail_template import MAGIC_LINK, compose
+from narthex.usecases.new_application import may_be_written_to
 from narthex.usecases.sign_in_token import MAGIC_LINK_TYPE, seal_sign_in_token
 from narthex.usecases.token_key import open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method, unproven
@@ -276,10 +277,7 @@ def _may_lead_to(call: Call, url_template: str) -> bool:
 
 
 def _refuse_strangers(call: Call, recipient: str) -> None:
-    application = call.application
-    if call.now >= application.created_at + call.facilities.new_application_hold:
-        return
-    if recipient.lower() not in {email.lower() for email in application.settings.admin_emails}:
+    if not may_be_written_to(call, recipient):
         raise RecipientNotAdmin("a new application sends magic links to its administrators only")
 
 

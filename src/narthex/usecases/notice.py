@@ -30,6 +30,7 @@ from narthex.usecases.assurance import unpacked
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.event import log
 from narthex.usecases.mail_template import NEW_PASSKEY, RECOVERY, compose
+from narthex.usecases.new_application import may_be_written_to
 
 MOST_RECIPIENTS: Final = 20
 """A user has ten aliases, and may be given ten others in the act that is told of."""
@@ -99,7 +100,7 @@ def _addresses(texts: Iterable[str]) -> list[str]:
 def _notices(
     call: Call, kind: str, recipients: Sequence[str], *, user_id: str, host: str, device: str, locale: str = ""
 ) -> list[Change]:
-    recipients = [recipient for recipient in recipients if _may_be_told(call, recipient)]
+    recipients = [recipient for recipient in recipients if may_be_written_to(call, recipient)]
     if not recipients:
         return []
     settings = call.application.settings
@@ -126,19 +127,6 @@ def _notices(
             subject=user_id,
         ),
     ]
-
-
-def _may_be_told(call: Call, recipient: str) -> bool:
-    """Whether the application is old enough to write to anybody, or this is one of its administrators."""
-    application = call.application
-    if call.now >= application.created_at + call.facilities.new_application_hold:
-        return True
-    return _folded(recipient) in map(_folded, application.settings.admin_emails)
-
-
-def _folded(address: str) -> str:
-    """In lower case, ASCII alone: Python also makes `k` of the Kelvin sign, and so of a stranger somebody else."""
-    return address.lower() if address.isascii() else address
 
 
 def _delivery(call: Call, kind: str, message: Message) -> Delivery:

@@ -65,6 +65,16 @@ _ADD = TenantStatement(
     """,
     must_change=True,
 )
+# Looks at the index of those that wait, and no further into it than it must.
+_ADD_WHERE_ROOM_IS = TenantStatement(f"""
+    insert into delivery (app_id, {_COLUMNS})
+    select :app_id, :delivery_id, :kind, :target, :content, :subject, :created_at, :next_try_at, :tries, :state,
+        :status, :problem, :settled_at
+    where not exists (
+        select 1 from delivery where app_id = :app_id and target = :target and next_try_at is not null
+        limit 1 offset :most - 1
+    )
+""")
 # What is settled stays so: the answer of one who was too slow, and lost his claim to another, comes too late.
 _SETTLE = TenantStatement("""
     update delivery set tries = :tries, state = :state, status = :status, problem = :problem,
@@ -94,7 +104,8 @@ def from_row(row: Row) -> Delivery:
 
 def _add(app_id: str, change: AddDelivery) -> list[Step]:
     delivery = change.delivery
-    bound = _ADD.bind(
+    statement = _ADD if change.most is None else _ADD_WHERE_ROOM_IS
+    bound = statement.bind(
         app_id,
         delivery_id=delivery.delivery_id,
         kind=delivery.kind.value,
@@ -108,8 +119,9 @@ def _add(app_id: str, change: AddDelivery) -> list[Step]:
         status=delivery.status,
         problem=delivery.problem,
         settled_at=to_us_or_none(delivery.settled_at),
+        most=change.most,
     )
-    return [(_ADD, bound)]
+    return [(statement, bound)]
 
 
 def _settle(app_id: str, change: SettleDelivery) -> list[Step]:

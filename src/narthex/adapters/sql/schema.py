@@ -293,11 +293,19 @@ delivery = _tenant_table(
     key="delivery_id",
     in_key_order=False,
 )
+_IS_PENDING = delivery.c.next_try_at.is_not(None)
+Index(
+    "delivery_pending",
+    delivery.c.app_id,
+    delivery.c.target,
+    sqlite_where=_IS_PENDING,
+    postgresql_where=_IS_PENDING,
+)
 Index(
     "delivery_due",
     delivery.c.next_try_at,
-    sqlite_where=delivery.c.next_try_at.is_not(None),
-    postgresql_where=delivery.c.next_try_at.is_not(None),
+    sqlite_where=_IS_PENDING,
+    postgresql_where=_IS_PENDING,
 )
 
 job_run = _table(

@@ -27,6 +27,7 @@ from narthex.usecases.call import Call
 from narthex.usecases.magic_link import host_of, is_served, open_link, read_link, require_unused
 
 HTML_TYPE: Final = b"text/html; charset=utf-8"
+_OTHER_SITES: Final = ("cross-site", "same-site")
 _NOT_KEPT: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-store"),
     (b"x-robots-tag", b"noindex, nofollow"),
@@ -183,6 +184,9 @@ async def use_magic_link(call: AnonymousCall, app_id: str, ticket: str) -> Page:
     if isinstance(found, Page):
         return found
     application_call, link = found
+    if call.fetch_site in _OTHER_SITES:
+        # A page elsewhere pressed the button: its visitor would be signed in as whoever made that page (login CSRF).
+        return _question(application_call, link)
     try:
         address = await open_link(application_call, link)
     except NonceSpent:

@@ -126,6 +126,7 @@ def _create_what_goes_out() -> None:
     op.create_index("delivery_by_target", "delivery", ["app_id", "target", "delivery_id"])
     is_due = sa.text("next_try_at is not null")
     op.create_index("delivery_due", "delivery", ["next_try_at"], sqlite_where=is_due, postgresql_where=is_due)
+    op.create_index("delivery_pending", "delivery", ["app_id", "target"], sqlite_where=is_due, postgresql_where=is_due)
 
 
 def _is_postgres() -> bool:
