@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.changes import (
     AddConfiguration,
     AddCredential,
@@ -38,7 +39,7 @@ from narthex.ports.records import (
     Webhook,
 )
 from narthex.usecases.archive import ArchiveOfAnother, export_application, import_archive, verify_archive
-from narthex.usecases.archive_line import ArchiveUnreadable, Checker
+from narthex.usecases.archive_line import Checker
 from narthex.usecases.transfer import ApplicationReport, Tally, Terms
 from narthex.usecases.webhook import signing_secrets
 from tests.support.application import Application, Ceremonies, HouseInProcess

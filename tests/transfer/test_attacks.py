@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from narthex.adapters.secret_file import SecretFile, SecretFileUnusable
+from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.store import RootStore
 from narthex.usecases import archive
-from narthex.usecases.archive_line import MOST_OWN_LINES, ArchiveUnreadable, Checker
+from narthex.usecases.archive_line import MOST_OWN_LINES, Checker
 from narthex.usecases.job import JOBS, run_job
 from tests.support.application import HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator

@@ -540,7 +540,7 @@ async def test_a_file_whose_server_died_while_it_wrote_is_refused(reference: Ref
 
 async def test_a_file_that_changes_while_it_is_read_is_refused(reference: ReferenceDatabase) -> None:
     with reference_database.ReferenceDatabase(reference.path) as source:
-        rows = source.rows("Aliases", "demo")
+        rows = source.rows("Aliases", "demo", most=2_000)
         next(rows)
         reference.add_alias("demo", "bob", "bob@example.org")
         with pytest.raises(reference_database.ReferenceDatabaseUnreadable, match="changed while it was read"):
@@ -558,4 +558,4 @@ async def test_a_damaged_file_is_refused_with_a_sentence(reference: ReferenceDat
     damage(reference.path)
     with pytest.raises(reference_database.ReferenceDatabaseUnreadable, match="cannot be"):  # noqa: SIM117
         with reference_database.ReferenceDatabase(reference.path) as source:
-            list(source.rows("Credentials", "demo"))
+            list(source.rows("Credentials", "demo", most=2_000))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
 from narthex.base.errors import Conflict, Malformed
-from narthex.usecases.archive_line import LONGEST_LINE, ArchiveUnreadable, Checker
+from narthex.ports.archive import LONGEST_LINE, ArchiveUnreadable
 
 _READ_BYTES: Final = 1 << 18
 _LEVEL: Final = 6
@@ -41,10 +41,10 @@ class ArchiveExists(Conflict):
 class ArchiveWriter:
     """Writes one archive, portion by portion."""
 
-    def __init__(self, path: Path, *, resume: bool, checker: Checker) -> None:
+    def __init__(self, path: Path, *, resume: bool, read: Callable[[bytes], object]) -> None:
         """
         Args:
-            checker: reads what an earlier run wrote.
+            read: takes each line that an earlier run wrote.
 
         Raises:
             ArchiveExists, ArchiveUnwritable, ArchiveUnreadable.
@@ -62,7 +62,7 @@ class ArchiveWriter:
         except OSError as e:
             raise ArchiveUnwritable(f"`{self._partial}` cannot be written: {e.strerror}") from e
         try:
-            self._go_on(checker)
+            self._go_on(read)
         except BaseException:
             self._file.close()
             raise
@@ -106,13 +106,13 @@ class ArchiveWriter:
         except OSError as e:
             raise ArchiveUnwritable(f"`{self._path}` cannot be written: {e.strerror}") from e
 
-    def _go_on(self, checker: Checker) -> None:
+    def _go_on(self, read: Callable[[bytes], object]) -> None:
         whole = 0
         for lines, end in _members(self._file):
             if lines.startswith(_END_LINE):
                 break  # It lacked its name alone; the end is written again.
             for line in lines.splitlines(keepends=True):
-                checker.read(line)
+                read(line)
             whole = end
         self._file.truncate(whole)
         self._file.seek(whole)

@@ -20,8 +20,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from narthex.base.errors import Malformed
-from narthex.usecases.reference_row import COLUMNS, Row
-from narthex.usecases.transfer import PORTION
+from narthex.ports.reference import COLUMNS, Row
 
 _READ_BYTES: Final = 1 << 20
 _MAGIC: Final = b"SQLite format 3\0"
@@ -48,7 +47,7 @@ class ReferenceDatabaseUnreadable(Malformed):
 
 
 class ReferenceDatabase:
-    """One file (`narthex.usecases.reference_import.ReferenceSource`)."""
+    """One file (`narthex.ports.reference.ReferenceSource`)."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -84,8 +83,8 @@ class ReferenceDatabase:
         counted: int = self._fetch(f"select count(*) from {table} where {owner} = ?", app_id)[0][0]  # noqa: S608 -- names of our own
         return counted
 
-    def rows(self, table: str, app_id: str) -> Iterator[Sequence[Row]]:
-        """The rows of an application, in portions.
+    def rows(self, table: str, app_id: str, *, most: int) -> Iterator[Sequence[Row]]:
+        """The rows of an application, `most` together.
 
         Raises:
             ReferenceDatabaseUnreadable: the file is damaged, or it was changed while it was read.
@@ -95,7 +94,7 @@ class ReferenceDatabase:
         query = f"select {columns} from {table} where {owner} = ? order by {key}"  # noqa: S608 -- names of our own
         try:
             with closing(self._connection.execute(query, (app_id,))) as cursor:
-                while portion := cursor.fetchmany(PORTION):
+                while portion := cursor.fetchmany(most):
                     yield portion
         except sqlite3.Error as e:
             raise self._unreadable(f"its table `{table}` cannot be read: {e}") from e

@@ -29,7 +29,7 @@ class _Line(msgspec.Struct):
 
 
 class SecretFile:
-    """One file (`narthex.usecases.transfer.KeyLedger`). It is made when there is something to write."""
+    """One file (`narthex.ports.key_ledger.KeyLedger`). It is made when there is something to write."""
 
     def __init__(self, path: Path) -> None:
         """

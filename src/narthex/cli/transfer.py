@@ -169,7 +169,7 @@ def export(
         await get_application(call, name)  # No file is begun for one that does not exist.
         store = call.root.tenant(name)
         totals = {name: {"credentials": await store.count_credentials()}}
-        with ArchiveWriter(file, resume=resume, checker=checker) as writer, _progress(totals) as advance:
+        with ArchiveWriter(file, resume=resume, read=checker.read) as writer, _progress(totals) as advance:
             portions = export_application(
                 call, name, checker, server=__version__, with_events=with_events, advance=advance
             )

@@ -18,6 +18,8 @@ import msgspec
 
 from narthex.base.errors import Conflict, Malformed, Rejected, quoted
 from narthex.base.values import Secret, uuid_text
+from narthex.ports.archive import ArchiveUnreadable
+from narthex.ports.key_ledger import KeyLedger
 from narthex.ports.records import (
     Alias,
     ApiKey,
@@ -38,7 +40,6 @@ from narthex.usecases.archive_line import (
     VERSION,
     AliasLine,
     ApiKeyLine,
-    ArchiveUnreadable,
     AuthenticatorLine,
     Checker,
     ConfigurationLine,
@@ -66,7 +67,6 @@ from narthex.usecases.transfer import (
     Advance,
     ApplicationReport,
     Arrival,
-    KeyLedger,
     Parts,
     Terms,
     begin,

@@ -17,7 +17,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from narthex.base.errors import Malformed, quoted
+from narthex.base.errors import quoted
+from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.records import (
     ApiKey,
     ApplicationSettings,
@@ -34,17 +35,9 @@ from narthex.usecases.reference_row import RecordUnreadable
 
 FORMAT: Final = "narthex-archive"
 VERSION: Final = 1
-LONGEST_LINE: Final = 8 << 20
 MOST_OWN_LINES: Final = 50_000
 """Of an application without its users, its events and its reports: all of them are held in memory at once."""
 _LONGEST_REASON: Final = 200
-
-
-class ArchiveUnreadable(Malformed):
-    """The file is no archive, or not a whole one, or it was altered."""
-
-    code = "archive-unreadable"
-    advice = "export the application again, or give the archive as it was written"
 
 
 class _Line(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True):

@@ -8,10 +8,11 @@ event log, the daily reports and the record of mails stay behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import to_base64url
+from narthex.ports.key_ledger import KeyLedger
 from narthex.ports.records import (
     Alias,
     ApiKey,
@@ -19,12 +20,12 @@ from narthex.ports.records import (
     AttestationEvidence,
     Credential,
 )
+from narthex.ports.reference import ReferenceSource, Row
 from narthex.ports.store import StoreUnavailable
 from narthex.usecases.application import ApplicationNotFound
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.reference_row import (
     RecordUnreadable,
-    Row,
     account_of,
     alias_of,
     alias_record,
@@ -35,10 +36,10 @@ from narthex.usecases.reference_row import (
     settings_of,
 )
 from narthex.usecases.transfer import (
+    PORTION,
     Advance,
     ApplicationReport,
     Arrival,
-    KeyLedger,
     Parts,
     Terms,
     begin,
@@ -47,25 +48,6 @@ from narthex.usecases.transfer import (
 
 KeyTreatment = Literal["keep", "new"]
 T = TypeVar("T")
-
-
-class ReferenceSource(Protocol):
-    """The reference server's database."""
-
-    @property
-    def name(self) -> str:
-        """One word that tells this very content from any other."""
-        ...
-
-    def applications(self) -> Sequence[str]:
-        """The ids of all applications."""
-        ...
-
-    def count(self, table: str, app_id: str) -> int: ...
-
-    def rows(self, table: str, app_id: str) -> Iterator[Sequence[Row]]:
-        """The rows of an application in portions, in the order of their keys, each with `COLUMNS` of its table."""
-        ...
 
 
 def chosen_applications(source: ReferenceSource, wanted: Sequence[str]) -> list[str]:
@@ -164,7 +146,7 @@ def _only(source: ReferenceSource, table: str, app_id: str) -> Row | None:
 
 
 def _rows(source: ReferenceSource, table: str, app_id: str) -> Iterator[Row]:
-    for portion in source.rows(table, app_id):
+    for portion in source.rows(table, app_id, most=PORTION):
         yield from portion
 
 
@@ -180,7 +162,7 @@ def _read(
 async def _users(arrival: Arrival, source: ReferenceSource) -> None:
     app_id, report = arrival.app_id, arrival.report
     last = b""
-    for rows in source.rows("Credentials", app_id):
+    for rows in source.rows("Credentials", app_id, most=PORTION):
         credentials: list[tuple[Credential, AttestationEvidence | None]] = []
         for row in rows:
             try:
@@ -193,7 +175,7 @@ async def _users(arrival: Arrival, source: ReferenceSource) -> None:
                 which = to_base64url(row[0]) if isinstance(row[0], bytes) else quoted(row[0])
                 report.refuse("credentials", which, e.message)
         await arrival.credentials(credentials)
-    for rows in source.rows("Aliases", app_id):
+    for rows in source.rows("Aliases", app_id, most=PORTION):
         aliases: list[tuple[str, Alias]] = []
         for row in rows:
             try:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -30,32 +29,10 @@ from narthex.ports.records import (
     KeyKind,
     ListedAuthenticator,
 )
+from narthex.ports.reference import Row
 from narthex.usecases.alias import reference_hash
 from narthex.usecases.api_key import SCOPES_OF_KIND, key_mac
 from narthex.webauthn.cose import parse_public_key
-
-Row: TypeAlias = Sequence[Any]
-
-COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "AccountInfo": ("AcountName", "AdminEmailsSerialized", "CreatedAt", "DeleteAt"),
-    "AppFeatures": (
-        "EventLoggingIsEnabled", "EventLoggingRetentionPeriod", "MaxUsers", "AllowAttestation",
-        "MagicLinkEmailMonthlyQuota", "IsGenerateSignInTokenEndpointEnabled", "IsMagicLinksEnabled",
-    ),
-    "ApiKeys": ("Id", "ApiKey", "Scopes", "IsLocked", "LastLockedAt", "CreatedAt"),
-    "AuthenticationConfigurations": (
-        "Purpose", "UserVerificationRequirement", "TimeToLive", "Hints", "CreatedBy", "CreatedOn", "EditedBy",
-        "EditedOn", "LastUsedOn",
-    ),
-    "Authenticators": ("AaGuid", "IsAllowed", "CreatedAt"),
-    "Credentials": (
-        "DescriptorId", "PublicKey", "UserHandle", "SignatureCounter", "AttestationFmt", "CreatedAt", "AaGuid",
-        "LastUsedAt", "RPID", "Origin", "Country", "Device", "Nickname", "UserId", "BackupState",
-        "IsBackupEligible", "IsDiscoverable",
-    ),
-    "Aliases": ("Alias", "UserId", "Plaintext"),
-}  # fmt: skip
-"""Table → the columns that are read, in the order in which a row has them."""
 
 LONGEST_CREDENTIAL_ID: Final = 1023
 LONGEST_USER_ID: Final = 64

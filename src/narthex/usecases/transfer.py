@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -40,6 +40,7 @@ from narthex.ports.changes import (
     ScheduleDeletion,
     SetFrozen,
 )
+from narthex.ports.key_ledger import KeyLedger
 from narthex.ports.records import (
     Alias,
     ApiKey,
@@ -80,18 +81,6 @@ class ApplicationNotImported(Conflict):
 
     code = "application-not-imported"
     advice = "say --into-existing to add to it what it has not: its settings stay, and so does whatever is there"
-
-
-class KeyLedger(Protocol):
-    """Where secrets are written down once, before the database knows of them."""
-
-    def find(self, app_id: str, name: str) -> Secret | None:
-        """What an earlier run wrote down under this name."""
-        ...
-
-    def keep(self, app_id: str, name: str, secret: Secret) -> None:
-        """Write it down for good."""
-        ...
 
 
 Advance = Callable[[str, str, int], None]
