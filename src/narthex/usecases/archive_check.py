@@ -24,16 +24,15 @@ from narthex.ports.records import (
 from narthex.usecases.api_key import LONGEST_NAME, MOST_NETWORKS, SCOPES_OF_KIND
 from narthex.usecases.configuration import LONGEST_TIME_TO_LIVE, is_purpose
 from narthex.usecases.reference_row import RecordUnreadable, is_slow_hash
+from narthex.usecases.registration import HINTS, USER_VERIFICATIONS
+from narthex.usecases.retention import LONGEST_RETENTION_DAYS
 from narthex.usecases.webhook import LONGEST_DESCRIPTION, MOST_EVENT_TYPES
 from narthex.webauthn.origin import canonical_origin, parse_rp_id
 
 ID_SIZE: Final = 16
 _MAC_SIZE: Final = 32
 _MOST: Final = 2**31 - 1
-_LONGEST_RETENTION_DAYS: Final = 3650
 _KEY_ID = re.compile(r"[0-9a-f]{32}\Z")
-_VERIFICATIONS: Final = ("required", "preferred", "discouraged")
-_HINTS: Final = ("security-key", "client-device", "hybrid")
 
 
 def check_instants(*instants: datetime | None) -> None:
@@ -58,7 +57,7 @@ def check_settings(settings: ApplicationSettings) -> None:
     Raises:
         RecordUnreadable.
     """
-    _check_number(settings.event_retention_days, "days that events are kept", most=_LONGEST_RETENTION_DAYS)
+    _check_number(settings.event_retention_days, "days that events are kept", most=LONGEST_RETENTION_DAYS)
     _check_number(settings.magic_link_monthly_quota, "magic links in a month")
     _check_number(settings.max_users or 0, "users at most")
 
@@ -97,10 +96,10 @@ def check_configuration(kept: AuthenticationConfiguration) -> None:
     """
     if not is_purpose(kept.purpose):
         raise RecordUnreadable("its purpose is none")
-    if kept.user_verification not in _VERIFICATIONS:
+    if kept.user_verification not in USER_VERIFICATIONS:
         raise RecordUnreadable(f"it asks for user verification {quoted(kept.user_verification)}")
     _check_number(kept.time_to_live_s, "seconds that a token lives", least=1, most=LONGEST_TIME_TO_LIVE.total_seconds())
-    if not set(kept.hints) <= set(_HINTS):
+    if not set(kept.hints) <= set(HINTS):
         raise RecordUnreadable("it has a hint that is none")
     check_instants(kept.created_at, kept.edited_at, kept.last_used_at)
 

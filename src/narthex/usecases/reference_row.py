@@ -32,13 +32,14 @@ from narthex.ports.records import (
 from narthex.ports.reference import Row
 from narthex.usecases.alias import reference_hash
 from narthex.usecases.api_key import SCOPES_OF_KIND, key_mac
+from narthex.usecases.registration import USER_VERIFICATIONS
+from narthex.usecases.retention import LONGEST_RETENTION_DAYS
+from narthex.usecases.user import LONGEST_USER_ID_BYTES
 from narthex.webauthn.cose import parse_public_key
 
-LONGEST_CREDENTIAL_ID: Final = 1023
-LONGEST_USER_ID: Final = 64
+_LONGEST_CREDENTIAL_ID: Final = 1023
 _MOST_SECONDS: Final = 7 * 24 * 3600
 _LONGEST_PURPOSE: Final = 255
-_LONGEST_RETENTION: Final = 3650
 _NO_AAGUID: Final = bytes(16)
 DIGEST_SIZE: Final = 32
 _PBKDF2 = re.compile(r"([A-Za-z0-9+/]{22}==):([A-Za-z0-9+/]{22,88}={0,2})\Z")
@@ -83,7 +84,7 @@ def settings_of(row: Row | None, account: Account) -> ApplicationSettings:
     return ApplicationSettings(
         admin_emails=account.admin_emails,
         event_logging=_flag(logging, "EventLoggingIsEnabled"),
-        event_retention_days=_number(days, "EventLoggingRetentionPeriod", most=_LONGEST_RETENTION),
+        event_retention_days=_number(days, "EventLoggingRetentionPeriod", most=LONGEST_RETENTION_DAYS),
         max_users=None if most is None else _number(most, "MaxUsers"),
         allow_attestation=_flag(attestation, "AllowAttestation"),
         magic_link_monthly_quota=_number(quota, "MagicLinkEmailMonthlyQuota"),
@@ -141,7 +142,7 @@ def configuration_of(row: Row) -> AuthenticationConfiguration:
     if not re.fullmatch(r"[\w-]+", named) or len(named) > _LONGEST_PURPOSE:
         raise RecordUnreadable("its purpose is none")
     verified = _text(verification, "UserVerificationRequirement").lower()
-    if verified not in ("required", "preferred", "discouraged"):
+    if verified not in USER_VERIFICATIONS:
         raise RecordUnreadable(f"it asks for user verification {quoted(verification)}")
     lasting_s = _number(seconds, "TimeToLive", most=_MOST_SECONDS)
     if not lasting_s:
@@ -211,11 +212,11 @@ def checked_credential(credential: Credential) -> Credential:
     Raises:
         RecordUnreadable.
     """
-    if not 0 < len(credential.credential_id) <= LONGEST_CREDENTIAL_ID:
-        raise RecordUnreadable(f"its id is not 1 to {LONGEST_CREDENTIAL_ID} bytes")
+    if not 0 < len(credential.credential_id) <= _LONGEST_CREDENTIAL_ID:
+        raise RecordUnreadable(f"its id is not 1 to {_LONGEST_CREDENTIAL_ID} bytes")
     check_user_id(credential.user_id)
-    if not 0 < len(credential.user_handle) <= LONGEST_USER_ID:
-        raise RecordUnreadable(f"its user handle is not 1 to {LONGEST_USER_ID} bytes")
+    if not 0 < len(credential.user_handle) <= LONGEST_USER_ID_BYTES:
+        raise RecordUnreadable(f"its user handle is not 1 to {LONGEST_USER_ID_BYTES} bytes")
     if len(credential.aaguid) != len(_NO_AAGUID):
         raise RecordUnreadable("its AAGUID is not 16 bytes")
     if not 0 <= credential.sign_count < 2**32:
@@ -232,8 +233,8 @@ def check_user_id(user_id: str) -> None:
     """
     if not user_id:
         raise RecordUnreadable("it names no user")
-    if len(user_id.encode()) > LONGEST_USER_ID:
-        raise RecordUnreadable(f"its user id is longer than {LONGEST_USER_ID} bytes, and no browser takes it")
+    if len(user_id.encode()) > LONGEST_USER_ID_BYTES:
+        raise RecordUnreadable(f"its user id is longer than {LONGEST_USER_ID_BYTES} bytes, and no browser takes it")
 
 
 def alias_of(row: Row, *, app_id: str) -> tuple[str, bytes, str | None]:

@@ -15,6 +15,8 @@ MAILS_ARE_KEPT_FOR: Final = timedelta(days=50)
 """The quota of magic links looks back 30 days."""
 DELIVERIES_ARE_KEPT_FOR: Final = timedelta(days=30)
 """Once they are settled."""
+LONGEST_RETENTION_DAYS: Final = 3_650
+"""For how long an application may ask that its events are kept."""
 
 
 async def forget_nonces(call: OperatorCall) -> str:

@@ -44,6 +44,7 @@ from narthex.usecases.limit import count_ceremony
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.tenant import PRESETS
 from narthex.usecases.token_key import open_token, seal_token
+from narthex.usecases.user import LONGEST_USER_ID_BYTES
 from narthex.webauthn.assurance import Assurance, Method
 from narthex.webauthn.authentication import StoredCredential, VerifiedAssertion, verify_assertion
 from narthex.webauthn.authenticator import AuthenticatorFacts
@@ -54,7 +55,6 @@ from narthex.webauthn.messages import AuthenticationResponse
 # The purpose's row is one for the whole application: written at each sign-in it would be the one row that
 # all of them wait for.
 _PURPOSE_USE_IS_NOTED_EVERY = timedelta(minutes=1)
-_LONGEST_USER_ID_BYTES = 64
 """That of a user handle (L3 #user-handle)."""
 
 
@@ -274,7 +274,7 @@ async def _allowed_credentials(call: Call, user_id: str | None, rp_id: str) -> t
 def _filler(user_id: str) -> bytes:
     """As many bytes as the longest user id has more. MessagePack spends one less on the length of a text below 32."""
     size = len(user_id.encode())
-    return bytes(max(0, _LONGEST_USER_ID_BYTES - size + (size < 32)))
+    return bytes(max(0, LONGEST_USER_ID_BYTES - size + (size < 32)))
 
 
 def _decoy_rp_id(call: Call, seed: bytes, rp_id: str) -> str:

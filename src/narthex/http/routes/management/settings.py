@@ -17,10 +17,10 @@ from narthex.ports.records import Application, ApplicationSettings, MailTemplate
 from narthex.usecases.application import change_settings, get_application
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.cursor import open_cursor, seal_cursor
+from narthex.usecases.retention import LONGEST_RETENTION_DAYS
 from narthex.usecases.settings_history import Revised, list_revisions
 
 _INT32_MOST = 2**31 - 1
-_MOST_RETENTION_DAYS = 3_650
 _PORTION = 50
 
 
@@ -63,7 +63,7 @@ class SettingsBody(Request):
     notices: bool | UnsetType = UNSET
 
     rules: ClassVar = {
-        "event_retention_days": (between(0, _MOST_RETENTION_DAYS),),
+        "event_retention_days": (between(0, LONGEST_RETENTION_DAYS),),
         "magic_link_monthly_quota": (between(0, _INT32_MOST),),
         "max_users": (between(0, _INT32_MOST),),
     }

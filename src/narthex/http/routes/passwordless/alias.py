@@ -7,13 +7,14 @@ from typing import Annotated, ClassVar
 
 from narthex.http.authenticate import Access
 from narthex.http.body import at_most_bytes, required
-from narthex.http.routes.passwordless.registration import ALIASES, LONGEST_USER_ID
+from narthex.http.routes.passwordless.registration import ALIASES
 from narthex.http.routes.passwordless.shapes import Answer, Request, UserId, told
 from narthex.http.routing import route
 from narthex.ports.records import Alias, Scope
 from narthex.usecases import user
 from narthex.usecases.alias import listed_hash
 from narthex.usecases.call import Call
+from narthex.usecases.user import LONGEST_USER_ID_BYTES
 
 
 class AliasBody(Request):
@@ -26,7 +27,7 @@ class AliasBody(Request):
     ] = None
     hashing: Annotated[bool | None, told("Whether aliases are kept so that nobody can read them.")] = True
 
-    rules: ClassVar = {"user_id": (required, at_most_bytes(LONGEST_USER_ID)), "aliases": (required, ALIASES)}
+    rules: ClassVar = {"user_id": (required, at_most_bytes(LONGEST_USER_ID_BYTES)), "aliases": (required, ALIASES)}
 
 
 class AliasListQuery(Request):

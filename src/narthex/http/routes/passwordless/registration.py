@@ -35,6 +35,7 @@ from narthex.tokens.payloads import RequestedExtensions
 from narthex.usecases import registration
 from narthex.usecases.alias import LONGEST_ALIAS, wrong_shape
 from narthex.usecases.call import Call
+from narthex.usecases.credential import LONGEST_NICKNAME
 from narthex.usecases.registration import (
     CREDENTIAL_PROTECTION,
     HINTS,
@@ -42,10 +43,9 @@ from narthex.usecases.registration import (
     CreationOptions,
     Enrolment,
 )
+from narthex.usecases.user import LONGEST_USER_ID_BYTES
 from narthex.webauthn.messages import RegistrationResponse
 
-LONGEST_NICKNAME = 64
-LONGEST_USER_ID = 64
 _MOST_HINTS = 3
 
 
@@ -131,7 +131,7 @@ class RegisterTokenBody(Request):
     ] = None
 
     rules: ClassVar = {
-        "user_id": (required, at_most_bytes(LONGEST_USER_ID)),
+        "user_id": (required, at_most_bytes(LONGEST_USER_ID_BYTES)),
         "username": (required,),
         "aliases": (ALIASES,),
         "hints": (_HINTS,),
