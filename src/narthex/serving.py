@@ -61,6 +61,12 @@ def serve_dev(*, port: int, data_dir: Path) -> None:
             # A demo tells nobody that it was started, unless it is asked to.
             "NARTHEX_METADATA": os.environ.get("NARTHEX_METADATA", "off"),
             "NARTHEX_METADATA_ROOT": os.environ.get("NARTHEX_METADATA_ROOT", ""),
+            # Magic links are read on the terminal, and may be tried at once.
+            "NARTHEX_MAIL": os.environ.get("NARTHEX_MAIL", "console"),
+            "NARTHEX_MAIL_FROM": os.environ.get("NARTHEX_MAIL_FROM", "narthex@localhost"),
+            "NARTHEX_NEW_APPLICATION_HOLD": "0",
+            # Webhooks of a demo go to programs on the same machine.
+            "NARTHEX_EGRESS_NETWORKS": "127.0.0.0/8, ::1",
         }
     )
     house.configure_logs(settings.log_level)

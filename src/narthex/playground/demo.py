@@ -11,7 +11,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from starlette.types import ASGIApp
 
@@ -21,10 +20,9 @@ from narthex.http.app import create_app
 from narthex.http.environment import Environment
 from narthex.playground.app import PATH, Demo, Playground
 from narthex.playground.key_file import DemoKeys, read_keys, write_keys
-from narthex.ports.changes import AddApiKey
 from narthex.ports.records import Application, ApplicationSettings, KeyKind
 from narthex.settings import Settings
-from narthex.usecases.api_key import keep_key, key_mac
+from narthex.usecases.api_key import SCOPES_OF_KIND, KeyTerms, create_key, is_open, key_mac
 from narthex.usecases.application import change_settings, create_application, get_application
 from narthex.usecases.call import OperatorCall
 
@@ -32,6 +30,7 @@ __all__ = ["PATH", "prepared"]
 
 APP_ID = "demo"
 KEY_FILE = "demo.json"
+_SETTINGS = ApplicationSettings(event_logging=True, magic_link_monthly_quota=1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +97,30 @@ async def _found_or_made(call: OperatorCall, settings: Settings) -> tuple[DemoKe
     kept = read_keys(path)
     application = await call.root.tenant(APP_ID).find_application()
     if application is None:
-        made = await create_application(call, APP_ID, ApplicationSettings(event_logging=True))
+        made = await create_application(call, APP_ID, _SETTINGS)
         keys, remark = DemoKeys(api_key=made.public[0], api_secret=str(made.secret[0])), None
     elif kept is not None and _open(call, application, kept):
         return kept, None
     else:
-        keys = await _add_key_pair(call)
+        keys = await _add_key_pair(call, application)
         remark = f"The demo's keys in {path} were lost or damaged, so it was given new ones."
     write_keys(path, keys)
     return keys, remark
 
 
 def _open(call: OperatorCall, application: Application, keys: DemoKeys) -> bool:
-    """Whether both keys are the application's, and neither is locked."""
+    """Whether both keys are the application's, and open."""
+    usable = [key for key in application.api_keys if is_open(key, application, now=call.now)]
     pair = ((KeyKind.PUBLIC, keys.api_key), (KeyKind.SECRET, keys.api_secret))
     return all(
-        any(
-            key.kind is kind and not key.locked and hmac.compare_digest(key.mac, key_mac(call.keyring, text))
-            for key in application.api_keys
-        )
+        any(key.kind is kind and hmac.compare_digest(key.mac, key_mac(call.keyring, text)) for key in usable)
         for kind, text in pair
     )
 
 
-async def _add_key_pair(call: OperatorCall) -> DemoKeys:
-    texts = {kind: f"{APP_ID}:{kind}:{UUID(bytes=call.random(16), version=4).hex}" for kind in KeyKind}
-    kept = (keep_key(kind, text, call.keyring, call.random, call.now) for kind, text in texts.items())
-    await call.root.tenant(APP_ID).commit(*(AddApiKey(key=key) for key in kept))
-    call.directory.forget(APP_ID)
-    return DemoKeys(api_key=texts[KeyKind.PUBLIC], api_secret=texts[KeyKind.SECRET])
+async def _add_key_pair(call: OperatorCall, application: Application) -> DemoKeys:
+    public, secret = [
+        await create_key(call, application, kind, KeyTerms(scopes=frozenset(map(str, SCOPES_OF_KIND[kind]))))
+        for kind in (KeyKind.PUBLIC, KeyKind.SECRET)
+    ]
+    return DemoKeys(api_key=str(public), api_secret=str(secret))
