@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,9 +128,13 @@ class ArchiveReader:
             ArchiveUnreadable.
         """
         try:
-            self._file = path.open("rb")
+            # Without waiting: a pipe may have nobody at its other end, and what is read twice cannot be one.
+            self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
         except OSError as e:
             raise ArchiveUnreadable(f"`{path}` cannot be read: {e.strerror}") from e
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            self._file.close()
+            raise ArchiveUnreadable(f"`{path}` is no file", advice="write the archive to a file: it is read twice")
 
     def __enter__(self) -> ArchiveReader:
         return self

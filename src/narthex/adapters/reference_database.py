@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
@@ -23,6 +24,7 @@ from narthex.base.errors import Malformed
 from narthex.ports.reference import COLUMNS, Row
 
 _READ_BYTES: Final = 1 << 20
+_LONGEST_VALUE: Final = 8 << 20
 _MAGIC: Final = b"SQLite format 3\0"
 # Table → what says whose a row is, and by what rows are told apart: they are read in that order.
 _KEYS: Final = {
@@ -104,6 +106,10 @@ class ReferenceDatabase:
 
     def _check_schema(self) -> None:
         for table, columns in COLUMNS.items():
+            # A view could be made up of anything, without end.
+            kinds = self._fetch("select type from sqlite_master where name = ? collate nocase", table)
+            if kinds and kinds[0][0] != "table":
+                raise self._unreadable(f"its `{table}` is no table")
             there = {str(row[1]).lower() for row in self._fetch(f"pragma table_info({table})")}
             if not there:
                 raise self._unreadable(f"it has no table `{table}`")
@@ -125,6 +131,9 @@ class ReferenceDatabase:
 
 def _check_file(path: Path) -> None:
     try:
+        # A pipe would be waited for, and others are no databases either.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ReferenceDatabaseUnreadable(f"`{path}` is no file")
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
     except OSError as e:
@@ -143,6 +152,11 @@ def _connected(path: Path, *, frozen: bool) -> sqlite3.Connection:
         # A byte that is no UTF-8 spoils its row, and not the table.
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         connection.execute("pragma query_only = on")
+        # The file may come from strangers (https://www.sqlite.org/security.html).
+        connection.execute("pragma trusted_schema = off")
+        connection.execute("pragma cell_size_check = on")
+        connection.execute("pragma mmap_size = 0")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
         connection.execute("begin")
         connection.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.Error as e:
