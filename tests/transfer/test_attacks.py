@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narthex.adapters.reference_database import ReferenceDatabase as OpenedReference
+from narthex.adapters.reference_database import ReferenceDatabaseUnreadable
 from narthex.adapters.secret_file import SecretFile, SecretFileUnusable
-from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.store import RootStore
 from narthex.usecases import archive
-from narthex.usecases.archive_line import MOST_OWN_LINES, Checker
+from narthex.usecases.archive_line import MOST_OWN_LINES, ArchiveUnreadable, Checker
 from narthex.usecases.job import JOBS, run_job
 from tests.support.application import HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator
+from tests.transfer.commands import Commands
 from tests.transfer.ledger import operator_of
+from tests.transfer.reference import ReferenceDatabase
 from tests.transfer.test_archive import (
     ANOTHER_KEY,
     application,
@@ -234,3 +237,56 @@ def test_a_link_to_the_secrets_is_not_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", tmp_path / "keys")
     with pytest.raises(SecretFileUnusable, match="cannot be read"):
         SecretFile(tmp_path / "keys")
+
+
+@pytest.mark.parametrize("name", ["archive", "passwordless"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no file" in Commands(tmp_path).fails("import", name, str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("name", ["archive", "passwordless"])
+def test_a_directory_is_refused_with_a_sentence(tmp_path: Path, name: str) -> None:
+    said = Commands(tmp_path).fails("import", name, "/")
+    assert "is no file" in said or "Is a directory" in said
+
+
+# --- somebody else's database
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Iterator[ReferenceDatabase]:
+    reference = ReferenceDatabase(tmp_path / "reference.db")
+    reference.add_application("demo")
+    yield reference
+    reference.close()
+
+
+def test_a_view_without_end_is_no_table(reference: ReferenceDatabase) -> None:
+    reference.connection.executescript("""
+        drop table Aliases;
+        create view aliases as with recursive n(i) as (select 1 union all select i + 1 from n)
+        select 'demo' as Tenant, i as Alias, 'ann' as UserId, null as Plaintext from n;
+    """)
+    with pytest.raises(ReferenceDatabaseUnreadable, match="`Aliases` is no table"):
+        OpenedReference(reference.path)
+
+
+def test_a_column_that_is_made_up_when_it_is_read_is_none(reference: ReferenceDatabase) -> None:
+    reference.connection.executescript("""
+        alter table Aliases add column Text text generated always as (hex(zeroblob(400000000)));
+        alter table Aliases rename column Plaintext to Other;
+        alter table Aliases rename column Text to Plaintext;
+        insert into Aliases (Tenant, Alias, UserId) values ('demo', '', 'ann');
+    """)
+    with pytest.raises(ReferenceDatabaseUnreadable, match="has no `Plaintext`"):
+        OpenedReference(reference.path)
+
+
+def test_a_name_with_an_escape_sequence_does_not_reach_the_terminal(
+    reference: ReferenceDatabase, tmp_path: Path
+) -> None:
+    reference.add_application("\x1b]0;title\x07")
+    said = Commands(tmp_path).fails("import", "passwordless", str(reference.path), "--app", "nobody")
+    assert "\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}, demo." in said
+    assert "\x1b" not in said

@@ -26,7 +26,7 @@ from narthex.cli.credential import credentials
 from narthex.cli.event import events
 from narthex.cli.job import jobs
 from narthex.cli.metadata import metadata
-from narthex.cli.operator import AsJson, Config, print_json, settings_of
+from narthex.cli.operator import AsJson, Config, print_json, printable, settings_of
 from narthex.cli.policy import policies
 from narthex.cli.transfer import export, imports
 from narthex.cli.user import users
@@ -72,9 +72,10 @@ def _run() -> None:
     try:
         app()
     except Refusal as refusal:
-        print(sentence(refusal.message), file=sys.stderr)
+        # A refusal may quote a file that strangers made.
+        print(printable(sentence(refusal.message)), file=sys.stderr)
         if refusal.advice:
-            print(sentence(refusal.advice), file=sys.stderr)
+            print(printable(sentence(refusal.advice)), file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

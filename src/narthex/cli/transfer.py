@@ -189,7 +189,7 @@ def export(
 def _ledger(file: Path, keys_file: Path | None) -> SecretFile:
     from narthex.adapters.secret_file import SecretFile
 
-    return SecretFile(keys_file or file.with_name(f"{file.name}.keys"))
+    return SecretFile(keys_file or Path(f"{file}.keys"))
 
 
 def _tell(reports: list[ApplicationReport], ledger: SecretFile, *, as_json: bool) -> None:
