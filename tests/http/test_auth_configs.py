@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from narthex.http.routes.passwordless.auth_configs import time_span_of
+from narthex.http.routes.passwordless.configuration import time_span_of
 from narthex.ports.changes import ConfigurationExists, ConfigurationNotFound
 from narthex.ports.records import EventType, KeyKind
 from narthex.usecases.application import within_application

@@ -52,7 +52,7 @@ Expires = Annotated[
 @keys.command(name="list")
 def list_(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print an application's keys: what each is good for, and when it was used last. Secrets are not known here."""
-    from narthex.http.routes.passwordless.management import key_answer
+    from narthex.http.routes.passwordless.api_key import key_answer
     from narthex.usecases import api_key
 
     async def act(call: OperatorCall) -> tuple[Application, datetime]:
@@ -171,7 +171,7 @@ def rotate(
     The successor of a legacy key names as scopes all that the old one might do.
     """
     from narthex.base.values import instant_z
-    from narthex.http.routes.passwordless.management import RotatedKeyAnswer
+    from narthex.http.routes.passwordless.api_key import RotatedKeyAnswer
     from narthex.usecases import api_key
 
     async def act(call: OperatorCall) -> tuple[str, datetime]:
@@ -238,7 +238,7 @@ def _set_lock(name: str, key: str, config: Path | None, *, locked: bool, as_json
 
 
 def _tell_key(name: str, key: str, config: Path | None, *, as_json: bool) -> None:
-    from narthex.http.routes.passwordless.management import key_answer
+    from narthex.http.routes.passwordless.api_key import key_answer
     from narthex.usecases import api_key
 
     async def look(call: OperatorCall) -> tuple[Application, datetime]:
@@ -253,7 +253,7 @@ def _tell_key(name: str, key: str, config: Path | None, *, as_json: bool) -> Non
 
 
 def _print_key(key: str, *, as_json: bool) -> None:
-    from narthex.http.routes.passwordless.management import NewKeyAnswer
+    from narthex.http.routes.passwordless.api_key import NewKeyAnswer
 
     if as_json:
         print_answer(NewKeyAnswer(api_key=str(key)))

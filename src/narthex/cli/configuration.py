@@ -48,7 +48,7 @@ _AT_FIRST = timedelta(minutes=2)
 @configurations.command(name="list")
 def list_(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print what sign-ins for each purpose ask."""
-    from narthex.http.routes.passwordless.auth_configs import AuthConfigListQuery, auth_configs_list
+    from narthex.http.routes.passwordless.configuration import AuthConfigListQuery, auth_configs_list
     from narthex.usecases.configuration import list_configurations
 
     if as_json:
@@ -158,7 +158,7 @@ def delete(
 
 
 def _tell(name: str, purpose: str, config: Path | None, *, as_json: bool) -> None:
-    from narthex.http.routes.passwordless.auth_configs import AuthConfigListQuery, auth_configs_list
+    from narthex.http.routes.passwordless.configuration import AuthConfigListQuery, auth_configs_list
 
     query = AuthConfigListQuery(purpose=purpose)
     answer = operate_within(config, name, lambda call: auth_configs_list(call, query))

@@ -40,7 +40,7 @@ CredentialId = Annotated[
 @credentials.command(name="list")
 def list_(name: Name, user_id: UserId, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print a user's passkeys, oldest first."""
-    from narthex.http.routes.passwordless.credentials import CredentialListAnswer, credential_answer
+    from narthex.http.routes.passwordless.credential import CredentialListAnswer, credential_answer
     from narthex.usecases.credential import credentials_of
 
     async def act(call: Call) -> Sequence[Credential]:
@@ -67,7 +67,7 @@ def rename(
     config: Config = None,
 ) -> None:
     """Call a passkey something else."""
-    from narthex.http.routes.passwordless.credentials import credential_answer
+    from narthex.http.routes.passwordless.credential import credential_answer
     from narthex.usecases import credential
 
     raw = _parse_id(credential_id)

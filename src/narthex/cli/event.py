@@ -179,7 +179,7 @@ def export(
     config: Config = None,
 ) -> None:
     """Print the whole log, newest first, as JSON Lines or CSV."""
-    from narthex.http.routes.passwordless.events import EventsExportQuery, events_export
+    from narthex.http.routes.passwordless.event import EventsExportQuery, events_export
 
     which = filters.which()
 

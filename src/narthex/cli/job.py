@@ -19,7 +19,7 @@ jobs = App(name="jobs", help="What the server does by itself now and then.")
 @jobs.command(name="list")
 def list_(*, as_json: AsJson = False, config: Config = None) -> None:
     """Print the jobs of the server: when each is due, and how it went last."""
-    from narthex.http.routes.management.jobs import admin_jobs
+    from narthex.http.routes.management.job import admin_jobs
     from narthex.usecases.job import list_jobs
 
     if as_json:
@@ -46,7 +46,7 @@ def run(
     job: Annotated[str, Parameter(help="The job's name.")], /, *, as_json: AsJson = False, config: Config = None
 ) -> None:
     """Do a job now, whether or not it is due. Ends with status 1 where the job fails."""
-    from narthex.http.routes.management.jobs import admin_jobs_run
+    from narthex.http.routes.management.job import admin_jobs_run
 
     with working(f"Doing {job}"):
         _, answer = operate(config, lambda call: admin_jobs_run(call, name=job))

@@ -50,7 +50,7 @@ def list_(
     config: Config = None,
 ) -> None:
     """Print users in the order of their ids, with how many passkeys each has."""
-    from narthex.http.routes.passwordless.users import UserListQuery, users_list
+    from narthex.http.routes.passwordless.user import UserListQuery, users_list
     from narthex.usecases import user
 
     if as_json:
@@ -84,7 +84,7 @@ def list_(
 @users.command
 def show(name: Name, user_id: UserId, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print all that is known of a user: passkeys, aliases, and the last events."""
-    from narthex.http.routes.passwordless.users import UserGetQuery, users_get
+    from narthex.http.routes.passwordless.user import UserGetQuery, users_get
     from narthex.usecases import user
 
     if as_json:

@@ -27,7 +27,7 @@ from narthex.cli.operator import (
 from narthex.http.problems import sentence
 
 if TYPE_CHECKING:
-    from narthex.http.routes.webhooks import DeliveriesAnswer, DeliveryAnswer, NewWebhookAnswer, WebhookAnswer
+    from narthex.http.routes.webhook import DeliveriesAnswer, DeliveryAnswer, NewWebhookAnswer, WebhookAnswer
     from narthex.usecases.call import Call
 
 webhooks = App(name="webhook", help="Where an application is told of its events.")
@@ -45,7 +45,7 @@ _LOOK_AGAIN_AFTER_S = 0.5
 @webhooks.command(name="list")
 def list_(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print an application's webhooks, and which of them fail."""
-    from narthex.http.routes.webhooks import webhooks_list
+    from narthex.http.routes.webhook import webhooks_list
 
     answer: list[WebhookAnswer] = operate_within(config, name, webhooks_list)
     if as_json:
@@ -73,7 +73,7 @@ def create(
     config: Config = None,
 ) -> None:
     """Tell another address of an application's events, and print the secret that signs them. It is shown only now."""
-    from narthex.http.routes.webhooks import WebhookBody, webhooks_create
+    from narthex.http.routes.webhook import WebhookBody, webhooks_create
 
     body = WebhookBody(url=url, event_types=list(event_type or ()), description=description, enabled=enabled)
     _print_secret(operate_within(config, name, lambda call: webhooks_create(call, body)), as_json=as_json)
@@ -93,7 +93,7 @@ def set_(
     config: Config = None,
 ) -> None:
     """Decide something else for a webhook; what is not named stays."""
-    from narthex.http.routes.webhooks import ReviseWebhookBody, webhooks_revise
+    from narthex.http.routes.webhook import ReviseWebhookBody, webhooks_revise
 
     types: list[str | None] | None = None if event_type is None else list(event_type)
     body = ReviseWebhookBody(url=url, event_types=types, description=description, enabled=enabled)
@@ -109,7 +109,7 @@ def delete(
     name: Name, webhook_id: WebhookId, /, *, yes: Yes = False, as_json: AsJson = False, config: Config = None
 ) -> None:
     """Forget a webhook, and what was or is to be sent to it."""
-    from narthex.http.routes.webhooks import DeliveriesQuery, webhooks_delete, webhooks_deliveries, webhooks_list
+    from narthex.http.routes.webhook import DeliveriesQuery, webhooks_delete, webhooks_deliveries, webhooks_list
 
     async def look(call: Call) -> tuple[int, str]:
         query = DeliveriesQuery(state="pending", limit=_MOST_COUNTED)
@@ -142,7 +142,7 @@ def rotate(
     config: Config = None,
 ) -> None:
     """Draw a new secret, and print it; for a day, or as long as --overlap says, messages bear both signatures."""
-    from narthex.http.routes.webhooks import RotateWebhookBody, webhooks_rotate
+    from narthex.http.routes.webhook import RotateWebhookBody, webhooks_rotate
 
     body = RotateWebhookBody(overlap_seconds=overlap // timedelta(seconds=1))
     answer = operate_within(config, name, lambda call: webhooks_rotate(call, body, webhook_id=webhook_id))
@@ -162,7 +162,7 @@ def send_test(
     config: Config = None,
 ) -> None:
     """Have the server send a test, and wait for what becomes of it. Ends with status 1 unless it got there."""
-    from narthex.http.routes.webhooks import DeliveriesQuery, webhooks_deliveries, webhooks_test
+    from narthex.http.routes.webhook import DeliveriesQuery, webhooks_deliveries, webhooks_test
 
     async def act(call: Call) -> DeliveryAnswer | None:
         delivery_id = (await webhooks_test(call, webhook_id=webhook_id)).delivery_id
@@ -208,7 +208,7 @@ def deliveries(
     config: Config = None,
 ) -> None:
     """Print what was sent to a webhook in the last 30 days, or is to be, newest first."""
-    from narthex.http.routes.webhooks import DeliveriesQuery, webhooks_deliveries
+    from narthex.http.routes.webhook import DeliveriesQuery, webhooks_deliveries
 
     query = DeliveriesQuery(state=state, cursor=cursor, limit=limit)
     answer = operate_within(config, name, lambda call: webhooks_deliveries(call, query, webhook_id=webhook_id))
@@ -248,7 +248,7 @@ def retry(
     config: Config = None,
 ) -> None:
     """Have the server send a message again, whatever became of it."""
-    from narthex.http.routes.webhooks import webhooks_retry
+    from narthex.http.routes.webhook import webhooks_retry
 
     operate_within(config, name, lambda call: webhooks_retry(call, webhook_id=webhook_id, delivery_id=delivery_id))
     if as_json:

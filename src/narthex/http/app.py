@@ -12,31 +12,34 @@ from narthex.http import client
 from narthex.http.environment import AnonymousCall, Environment, Header
 from narthex.http.openapi import Documented
 from narthex.http.problems import PathNotFound
-from narthex.http.routes import conformance, health, magic_link, pages, webhooks, well_known
-from narthex.http.routes.management import authenticator_policy, jobs, relying_party, settings
+from narthex.http.routes import conformance, health, pages, webhook, well_known
+from narthex.http.routes import magic_link as magic_link_page
+from narthex.http.routes.management import authenticator_policy, job, relying_party, settings
 from narthex.http.routes.passwordless import (
     alias,
+    api_key,
     application,
-    auth_configs,
-    authenticators,
-    credentials,
-    events,
-    features,
-    magic_links,
-    management,
+    authenticator,
+    configuration,
+    credential,
+    event,
+    feature,
+    lifecycle,
+    magic_link,
     metadata,
     registration,
-    reporting,
+    report,
     sign_in,
-    users,
+    user,
 )
 from narthex.http.routing import RouteSpec, mount, respond, routes_of, send_problem
 
 ROUTES: Sequence[RouteSpec] = (
     *routes_of(sign_in, registration),
-    *routes_of(alias, credentials, users, auth_configs, authenticators, events, reporting, magic_links, features),
-    *routes_of(webhooks, magic_link),
-    *routes_of(application, management, metadata, settings, authenticator_policy, relying_party, jobs),
+    *routes_of(alias, credential, user, configuration, authenticator, event, report, magic_link, feature),
+    *routes_of(webhook, magic_link_page),
+    *routes_of(application, lifecycle, api_key),
+    *routes_of(metadata, settings, authenticator_policy, relying_party, job),
     *routes_of(health, well_known),
     *pages.ROUTES,
 )

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from narthex.base.values import instant_z
 from narthex.http.authenticate import Access
 from narthex.http.body import Body, between, camel
-from narthex.http.routes.passwordless.shapes import Answer, Request, told
+from narthex.http.routes.passwordless.shapes import NUMBER, Answer, Request, told
 from narthex.http.routing import route
 from narthex.ports.records import Application, ApplicationSettings, MailTemplate, Oddity
 from narthex.usecases.application import change_settings, get_application
@@ -20,7 +20,6 @@ from narthex.usecases.cursor import open_cursor, seal_cursor
 from narthex.usecases.retention import LONGEST_RETENTION_DAYS
 from narthex.usecases.settings_history import Revised, list_revisions
 
-_INT32_MOST = 2**31 - 1
 _PORTION = 50
 
 
@@ -64,8 +63,8 @@ class SettingsBody(Request):
 
     rules: ClassVar = {
         "event_retention_days": (between(0, LONGEST_RETENTION_DAYS),),
-        "magic_link_monthly_quota": (between(0, _INT32_MOST),),
-        "max_users": (between(0, _INT32_MOST),),
+        "magic_link_monthly_quota": (NUMBER,),
+        "max_users": (NUMBER,),
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 from narthex.base.values import to_base64url
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, at_most_bytes, at_most_characters, needed, required
-from narthex.http.routes.passwordless.magic_links import MAIL_ADDRESS
+from narthex.http.routes.passwordless.magic_link import MAIL_ADDRESS
 from narthex.http.routes.passwordless.shapes import (
     CEREMONY_TIMEOUT_MS,
     INSTANT,

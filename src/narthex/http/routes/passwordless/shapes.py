@@ -10,10 +10,12 @@ import msgspec
 
 from narthex.base.errors import Malformed
 from narthex.base.values import from_base64url, to_base64url
-from narthex.http.body import Body, Rule, folded
+from narthex.http.body import Body, Rule, between, folded
 from narthex.http.problems import ValidationFailed
 
 CEREMONY_TIMEOUT_MS = 60_000
+NUMBER = between(0, 2**31 - 1)
+"""The compatible API counts in 32 bits."""
 
 
 def told(description: str, *examples: Any) -> msgspec.Meta:

@@ -12,7 +12,7 @@ from narthex.ports.records import Scope
 from narthex.usecases.call import Call
 from narthex.usecases.feature import change_features
 
-_MOST_RETENTION_DAYS = 90
+MOST_RETENTION_DAYS = 90
 
 
 class FeaturesBody(Request):
@@ -25,7 +25,7 @@ class FeaturesBody(Request):
     ] = None
     enable_magic_links: Annotated[bool | None, told("Whether `/magic-links/send` sends links.")] = None
 
-    rules: ClassVar = {"event_logging_retention_period": (between(0, _MOST_RETENTION_DAYS),)}
+    rules: ClassVar = {"event_logging_retention_period": (between(0, MOST_RETENTION_DAYS),)}
 
 
 @route("POST", "/apps/features", access=Access.SECRET_KEY, scope=Scope.FEATURES_WRITE, body=FeaturesBody)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from narthex.http.authenticate import Access
 from narthex.http.body import at_most_characters, between, required
 from narthex.http.routes.passwordless.alias import AliasAnswer, alias_answer
-from narthex.http.routes.passwordless.credentials import CredentialAnswer, credential_answer
+from narthex.http.routes.passwordless.credential import CredentialAnswer, credential_answer
 from narthex.http.routes.passwordless.shapes import Answer, Request, UserId, instant_bare, told
 from narthex.http.routing import route
 from narthex.ports.records import Scope, UserSummary
