@@ -14,7 +14,8 @@ from typing import Any
 from cyclopts import App
 
 import narthex.http.app
-import narthex.usecases.archive
+import narthex.usecases.archive_export
+import narthex.usecases.archive_import
 import narthex.usecases.reference_import  # noqa: F401 - with these every refusal is defined that the page tells of
 from narthex.base.errors import Refusal
 from narthex.cli import app

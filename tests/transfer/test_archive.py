@@ -38,10 +38,11 @@ from narthex.ports.records import (
     Oddity,
     Webhook,
 )
-from narthex.usecases.archive import ArchiveOfAnother, export_application, import_archive, verify_archive
+from narthex.usecases.archive_export import ArchiveOfAnother, export_application
+from narthex.usecases.archive_import import import_archive, verify_archive
 from narthex.usecases.archive_line import Checker
 from narthex.usecases.transfer import ApplicationReport, Tally, Terms
-from narthex.usecases.webhook import signing_secrets
+from narthex.usecases.webhook_secret import signing_secrets
 from tests.support.application import Application, Ceremonies, HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator
 from tests.transfer.commands import credential

@@ -15,10 +15,12 @@ import pytest
 from narthex.adapters.reference_database import ReferenceDatabase as OpenedReference
 from narthex.adapters.reference_database import ReferenceDatabaseUnreadable
 from narthex.adapters.secret_file import SecretFile, SecretFileUnusable
+from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.store import RootStore
-from narthex.usecases import archive
-from narthex.usecases.archive_line import MOST_OWN_LINES, ArchiveUnreadable, Checker
+from narthex.usecases import archive_import
+from narthex.usecases.archive_line import MOST_OWN_LINES, Checker
 from narthex.usecases.job import JOBS, run_job
+from narthex.usecases.transfer import Arrival
 from tests.support.application import HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator
 from tests.transfer.commands import Commands
@@ -191,15 +193,15 @@ async def test_long_lines_come_in_small_portions(
     house: HouseInProcess, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two thousand lines of 8 MiB each, which pack to a few megabytes, would have been in memory together."""
-    monkeypatch.setattr(archive, "_PORTION_BYTES", 100)
+    monkeypatch.setattr(archive_import, "_PORTION_BYTES", 100)
     portions: list[int] = []
-    kept = archive.Arrival.credentials
+    kept = Arrival.credentials
 
-    async def credentials(self: archive.Arrival, portion: Any) -> None:
+    async def credentials(self: Arrival, portion: Any) -> None:
         portions.append(len(portion))
         await kept(self, portion)
 
-    monkeypatch.setattr(archive.Arrival, "credentials", credentials)
+    monkeypatch.setattr(Arrival, "credentials", credentials)
     async with elsewhere(template, tmp_path, master_key=ANOTHER_KEY) as other:
         assert "made" == (await bring(other, await archive_of(house))).state
         assert [1, 1, 1] == portions

@@ -107,7 +107,7 @@ def archive(
     An import that was interrupted goes on when it is started again. What is here already stays as it is.
     """
     from narthex.adapters.archive_file import ArchiveReader
-    from narthex.usecases.archive import import_archive, verify_archive
+    from narthex.usecases.archive_import import import_archive, verify_archive
     from narthex.usecases.transfer import Terms
 
     terms = Terms(into_existing=into_existing, dry_run=dry_run)
@@ -160,7 +160,7 @@ def export(
     from narthex import __version__
     from narthex.adapters.archive_file import ArchiveWriter
     from narthex.usecases.application import get_application
-    from narthex.usecases.archive import export_application
+    from narthex.usecases.archive_export import export_application
     from narthex.usecases.archive_line import Checker
 
     checker = Checker()

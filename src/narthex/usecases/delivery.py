@@ -32,7 +32,8 @@ from narthex.ports.records import Delivery, DeliveryKind, DeliveryState, Webhook
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.stopwatch import Stopwatch
 from narthex.usecases.tenant import Tenant
-from narthex.usecases.webhook import disable_webhook, signing_secrets
+from narthex.usecases.webhook import disable_webhook
+from narthex.usecases.webhook_secret import signing_secrets
 
 _S: Final = timedelta(seconds=1)
 _MIN: Final = timedelta(minutes=1)

@@ -8,9 +8,8 @@ who gives a webhook up must not undo one another.
 from __future__ import annotations
 
 import contextlib
-from base64 import b64encode
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -31,13 +30,13 @@ from narthex.ports.changes import (
     WebhookNotFound,
 )
 from narthex.ports.egress import AddressNotAllowed
-from narthex.ports.environment import Keyring
 from narthex.ports.limits import Limit
 from narthex.ports.records import Application, Delivery, DeliveryKind, DeliveryState, EventType, Webhook
 from narthex.usecases.call import Call, time_ordered_id
 from narthex.usecases.cursor import open_cursor, seal_cursor
 from narthex.usecases.event import event, matches, recorded
 from narthex.usecases.limit import count_for_application
+from narthex.usecases.webhook_secret import draw_secret, wrap_secret
 
 MOST_WEBHOOKS: Final = 20
 MOST_EVENT_TYPES: Final = 50
@@ -47,8 +46,6 @@ DEFAULT_OVERLAP: Final = timedelta(days=1)
 TEST_TYPE: Final = "webhook.test"
 """What a test says it is: no type of event, so that no pattern can ask for it or miss it."""
 WEBHOOK_TESTS: Final = Limit("webhook-tests-of-application", most=20, window_s=60)
-_SECRET_BYTES: Final = 32
-_PURPOSE: Final = "webhook-secret"
 _MOST_DRAFTS: Final = 100
 """Of so many that decide at once, each round lets one through."""
 
@@ -124,12 +121,12 @@ async def create_webhook(call: Call, terms: WebhookTerms) -> tuple[Webhook, Secr
         AddressNotAllowed, EventTypeUnknown, WebhookInvalid, TooManyWebhooks.
     """
     terms = checked_terms(call, terms)
-    webhook_id, secret = time_ordered_id(call.now, call.random), call.random(_SECRET_BYTES)
+    webhook_id, secret = time_ordered_id(call.now, call.random), draw_secret(call.random)
     webhook = Webhook(
         webhook_id=webhook_id,
         url=terms.url,
         event_types=terms.event_types,
-        wrapped_secret=_wrapped(call, webhook_id, secret),
+        wrapped_secret=wrap_secret(call.keyring, call.application.app_id, webhook_id, secret),
         created_at=call.now,
         description=terms.description,
         enabled=terms.enabled,
@@ -140,7 +137,7 @@ async def create_webhook(call: Call, terms: WebhookTerms) -> tuple[Webhook, Secr
             raise TooManyWebhooks(f"an application has {MOST_WEBHOOKS} webhooks at most")
         return _Draft(webhook_id, AddWebhook(webhook), f"webhook {uuid_text(webhook_id)} created"), webhook
 
-    return await _decide(call, add), _secret_text(secret)
+    return await _decide(call, add), secret
 
 
 async def revise_webhook(call: Call, webhook_id: bytes, **terms: Any) -> Webhook:
@@ -201,8 +198,8 @@ async def rotate_secret(
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise WebhookInvalid(f"two secrets overlap for {LONGEST_OVERLAP.days} days at most")
-    secret = call.random(_SECRET_BYTES)
-    wrapped = _wrapped(call, webhook_id, secret)
+    secret = draw_secret(call.random)
+    wrapped = wrap_secret(call.keyring, call.application.app_id, webhook_id, secret)
 
     def rotate(application: Application) -> tuple[_Draft, Webhook]:
         webhook = get_webhook(application, webhook_id)
@@ -214,7 +211,7 @@ async def rotate_secret(
         )
         return _revision(rotated, "given a new secret"), rotated
 
-    return await _decide(call, rotate), _secret_text(secret)
+    return await _decide(call, rotate), secret
 
 
 async def disable_webhook(call: Call, tried: Webhook, why: str) -> None:
@@ -316,31 +313,6 @@ def _log(call: Call, application: Application, draft: _Draft) -> list[Change]:
         caller=call.caller,
     )
     return recorded(msgspec.structs.replace(application, webhooks=others), line, call.random)
-
-
-# --- secrets ----------------------------------------------------------------------------------------------------------
-
-
-def signing_secrets(keyring: Keyring, app_id: str, webhook: Webhook, *, now: datetime) -> list[bytes]:
-    """What a message is signed with: the secret, and for a while after a rotation the one before it."""
-    wrapped = [webhook.wrapped_secret]
-    if webhook.wrapped_old_secret and webhook.old_secret_until is not None and now < webhook.old_secret_until:
-        wrapped.append(webhook.wrapped_old_secret)
-    return [keyring.unwrap(_PURPOSE, _context(app_id, webhook.webhook_id), each) for each in wrapped]
-
-
-def _wrapped(call: Call, webhook_id: bytes, secret: bytes) -> bytes:
-    return call.keyring.wrap(_PURPOSE, _context(call.application.app_id, webhook_id), secret)
-
-
-def _context(app_id: str, webhook_id: bytes) -> bytes:
-    """Binds a wrapped secret to its row, so that rows cannot be exchanged in the table."""
-    return webhook_id + app_id.encode()
-
-
-def _secret_text(secret: bytes) -> Secret:
-    """As Standard Webhooks spells a symmetric secret."""
-    return Secret(f"whsec_{b64encode(secret).decode()}")
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
