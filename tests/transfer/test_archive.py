@@ -41,7 +41,8 @@ from narthex.ports.records import (
 from narthex.usecases.archive_export import ArchiveOfAnother, export_application
 from narthex.usecases.archive_import import import_archive, verify_archive
 from narthex.usecases.archive_line import Checker
-from narthex.usecases.transfer import ApplicationReport, Tally, Terms
+from narthex.usecases.arrival import Terms
+from narthex.usecases.transfer_report import ApplicationReport, Tally
 from narthex.usecases.webhook_secret import signing_secrets
 from tests.support.application import Application, Ceremonies, HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator

@@ -19,8 +19,8 @@ from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.store import RootStore
 from narthex.usecases import archive_import
 from narthex.usecases.archive_line import MOST_OWN_LINES, Checker
+from narthex.usecases.arrival import Arrival
 from narthex.usecases.job import JOBS, run_job
-from narthex.usecases.transfer import Arrival
 from tests.support.application import HouseInProcess
 from tests.support.authenticator import SoftwareAuthenticator
 from tests.transfer.commands import Commands

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from narthex.usecases.transfer import PORTION
+from narthex.usecases.arrival import PORTION
 from tests.transfer.commands import Commands, credential
 from tests.transfer.reference import ReferenceDatabase
 

@@ -15,8 +15,9 @@ from narthex.adapters import reference_database
 from narthex.ports.changes import RemoveUser
 from narthex.ports.records import ApiKey, ApplicationSettings, Credential, Scope
 from narthex.usecases.application import ApplicationNotFound
+from narthex.usecases.arrival import Terms
 from narthex.usecases.reference_import import chosen_applications, import_reference
-from narthex.usecases.transfer import ApplicationReport, Tally, Terms
+from narthex.usecases.transfer_report import ApplicationReport, Tally
 from tests.support.application import Application, Ceremonies, HouseInProcess, accepted
 from tests.support.authenticator import SoftwareAuthenticator
 from tests.transfer.ledger import Ledger, operator_of

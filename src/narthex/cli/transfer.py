@@ -16,7 +16,7 @@ from narthex.http.problems import sentence
 
 if TYPE_CHECKING:
     from narthex.adapters.secret_file import SecretFile
-    from narthex.usecases.transfer import Advance, ApplicationReport
+    from narthex.usecases.transfer_report import Advance, ApplicationReport
 
 imports = App(name="import", help="Bring applications here: from a Passwordless.dev server, or from an archive.")
 
@@ -58,8 +58,8 @@ def passwordless(
     stays as it is.
     """
     from narthex.adapters.reference_database import ReferenceDatabase
+    from narthex.usecases.arrival import Terms
     from narthex.usecases.reference_import import chosen_applications, import_reference
-    from narthex.usecases.transfer import Terms
 
     terms = Terms(into_existing=into_existing, dry_run=dry_run)
     ledger = _ledger(file, keys_file)
@@ -108,7 +108,7 @@ def archive(
     """
     from narthex.adapters.archive_file import ArchiveReader
     from narthex.usecases.archive_import import import_archive, verify_archive
-    from narthex.usecases.transfer import Terms
+    from narthex.usecases.arrival import Terms
 
     terms = Terms(into_existing=into_existing, dry_run=dry_run)
     ledger = _ledger(file, keys_file)

@@ -35,8 +35,9 @@ from narthex.usecases.archive_line import (
     SettingsLine,
     WebhookLine,
 )
+from narthex.usecases.arrival import PORTION
 from narthex.usecases.call import OperatorCall
-from narthex.usecases.transfer import PORTION, Advance
+from narthex.usecases.transfer_report import Advance
 
 _TOGETHER: Final = 50
 _NOUNS: Final[dict[type, str]] = {CredentialLine: "credentials", AliasLine: "aliases", EventLine: "events"}

@@ -11,16 +11,7 @@ from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import uuid_text
 from narthex.ports.archive import ArchiveUnreadable
 from narthex.ports.key_ledger import KeyLedger
-from narthex.ports.records import (
-    Alias,
-    ApiKey,
-    Application,
-    AttestationEvidence,
-    Credential,
-    Event,
-    KeyKind,
-    Webhook,
-)
+from narthex.ports.records import Alias, ApiKey, Application, AttestationEvidence, Credential, Event, KeyKind, Webhook
 from narthex.ports.store import StoreUnavailable
 from narthex.usecases.alias import reference_hash
 from narthex.usecases.api_key import key_mac
@@ -41,6 +32,7 @@ from narthex.usecases.archive_line import (
     SettingsLine,
     WebhookLine,
 )
+from narthex.usecases.arrival import PORTION, Arrival, Terms
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.reference_row import (
     DIGEST_SIZE,
@@ -49,16 +41,8 @@ from narthex.usecases.reference_row import (
     check_user_id,
     checked_credential,
 )
-from narthex.usecases.transfer import (
-    PORTION,
-    Advance,
-    ApplicationReport,
-    Arrival,
-    Parts,
-    Terms,
-    begin,
-    drawn_again,
-)
+from narthex.usecases.transfer import Parts, begin, drawn_again
+from narthex.usecases.transfer_report import Advance, ApplicationReport
 from narthex.usecases.webhook_secret import draw_secret, wrap_secret
 
 KeyTreatment = Literal["keep", "new", "keep-or-new"]
@@ -120,8 +104,7 @@ async def import_archive(
     except (StoreUnavailable, ArchiveUnreadable):
         raise
     except (Malformed, Conflict) as e:
-        report.state = "refused" if report.state == "read" else "stopped"
-        report.notes.append(e.message + (f"; {e.advice}" if e.advice else ""))
+        report.stop(e)
         return report
     checker.finish()
     if checker.digest != verified.digest:

@@ -13,16 +13,11 @@ from typing import Literal, TypeVar
 from narthex.base.errors import Conflict, Malformed, quoted
 from narthex.base.values import to_base64url
 from narthex.ports.key_ledger import KeyLedger
-from narthex.ports.records import (
-    Alias,
-    ApiKey,
-    Application,
-    AttestationEvidence,
-    Credential,
-)
+from narthex.ports.records import Alias, ApiKey, Application, AttestationEvidence, Credential
 from narthex.ports.reference import ReferenceSource, Row
 from narthex.ports.store import StoreUnavailable
 from narthex.usecases.application import ApplicationNotFound
+from narthex.usecases.arrival import PORTION, Arrival, Terms
 from narthex.usecases.call import OperatorCall
 from narthex.usecases.reference_row import (
     RecordUnreadable,
@@ -35,16 +30,8 @@ from narthex.usecases.reference_row import (
     credential_of,
     settings_of,
 )
-from narthex.usecases.transfer import (
-    PORTION,
-    Advance,
-    ApplicationReport,
-    Arrival,
-    Parts,
-    Terms,
-    begin,
-    drawn_again,
-)
+from narthex.usecases.transfer import Parts, begin, drawn_again
+from narthex.usecases.transfer_report import Advance, ApplicationReport
 
 KeyTreatment = Literal["keep", "new"]
 T = TypeVar("T")
@@ -96,8 +83,7 @@ async def import_reference(
     except StoreUnavailable:
         raise
     except (Malformed, Conflict) as e:
-        report.state = "refused" if report.state == "read" else "stopped"
-        report.notes.append(e.message + (f"; {e.advice}" if e.advice else ""))
+        report.stop(e)
     return report
 
 
