@@ -249,7 +249,8 @@ def lock(
     /,
     *,
     without: Annotated[
-        list[str] | None, Parameter(help="An origin that was seen and does not belong there; repeat for more.")
+        list[str] | None,
+        Parameter(help="An origin that was seen and does not belong there; repeat for more.", negative=""),
     ] = None,
     yes: Yes = False,
     as_json: AsJson = False,

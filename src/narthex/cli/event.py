@@ -19,6 +19,7 @@ from cyclopts import App, Parameter, validators
 from narthex.cli.operator import (
     AsJson,
     Config,
+    Cursor,
     Name,
     operate,
     operate_within,
@@ -90,9 +91,7 @@ def list_(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, Parameter(help="How many at most.", validator=validators.Number(gte=1, lte=1_000))] = 50,
-    cursor: Annotated[
-        str | None, Parameter(help="Where the list before ended; it said so.", allow_leading_hyphen=True)
-    ] = None,
+    cursor: Cursor = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

@@ -32,6 +32,10 @@ UserId = Annotated[
     str, Parameter(name="USER", help="The user's id, as your own backend named it.", allow_leading_hyphen=True)
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON, for scripts.", negative="")]
+Cursor = Annotated[
+    str | None,
+    Parameter(name="--cursor", help="Where the list before ended; it said so.", allow_leading_hyphen=True),
+]
 Yes = Annotated[bool, Parameter(name="--yes", help="Do not ask.", negative="")]
 
 _SPAN = re.compile(r"([0-9]{1,6})(min|[hdw])\Z")

@@ -183,7 +183,7 @@ def trust(
     *,
     called: Annotated[str | None, Parameter(help="What to call it; without it, the name of the file.")] = None,
     aaguid: Annotated[
-        list[UUID] | None, Parameter(help="A model that it may vouch for; without any, every one.")
+        list[UUID] | None, Parameter(help="A model that it may vouch for; without any, every one.", negative="")
     ] = None,
     hardware: Annotated[bool, Parameter(help="Its keys stay in hardware, to your knowledge.", negative="")] = False,
     yes: Yes = False,

@@ -10,6 +10,7 @@ from narthex.cli.credential import print_credentials
 from narthex.cli.operator import (
     AsJson,
     Config,
+    Cursor,
     Name,
     UserId,
     Yes,
@@ -43,9 +44,7 @@ def list_(
     limit: Annotated[
         int, Parameter(help="How many users at most.", validator=validators.Number(gte=1, lte=1_000))
     ] = 100,
-    cursor: Annotated[
-        str | None, Parameter(help="Where the list before ended; it said so.", allow_leading_hyphen=True)
-    ] = None,
+    cursor: Cursor = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

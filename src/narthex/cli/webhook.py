@@ -12,6 +12,7 @@ from cyclopts import App, Parameter, validators
 from narthex.cli.operator import (
     AsJson,
     Config,
+    Cursor,
     Name,
     Yes,
     counted,
@@ -201,9 +202,7 @@ def deliveries(
         Literal["pending", "delivered", "failed"] | None, Parameter(help="Only those; `failed` means given up.")
     ] = None,
     limit: Annotated[int, Parameter(help="How many at most.", validator=validators.Number(gte=1, lte=100))] = 50,
-    cursor: Annotated[
-        str | None, Parameter(help="Where the list before ended; it said so.", allow_leading_hyphen=True)
-    ] = None,
+    cursor: Cursor = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

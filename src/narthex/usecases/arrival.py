@@ -76,7 +76,7 @@ def microseconds(instant: datetime) -> int:
     return int(instant.timestamp()) * 1_000_000 + instant.microsecond
 
 
-def job_name(app_id: str) -> str:
+def _job_name(app_id: str) -> str:
     """Under which name the run of an import is kept."""
     return f"import {app_id}"
 
@@ -86,7 +86,7 @@ async def find_progress(call: OperatorCall, app_id: str, existing: Application |
     if existing is None:
         return None
     runs = await call.root.list_job_runs()
-    words = next((run.result for run in runs if run.name == job_name(app_id)), "")
+    words = next((run.result for run in runs if run.name == _job_name(app_id)), "")
     progress = _read_progress(words)
     return progress if progress is not None and progress.made == microseconds(existing.created_at) else None
 
@@ -189,7 +189,7 @@ class Arrival:
     async def save(self, *, finished: bool = False) -> None:
         """Remember what the import came to."""
         run = JobRun(
-            name=job_name(self.app_id),
+            name=_job_name(self.app_id),
             started_at=self.call.now,
             finished_at=self.call.now if finished else None,
             result=self._progress.words(),
