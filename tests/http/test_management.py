@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from narthex.adapters.sql.schema import metadata
+from narthex.ports.records import ApplicationSettings
+from narthex.usecases.application import SettingOutOfRange, checked_settings
 from narthex.usecases.tenant import STALENESS
 from tests.support.application import (
     MANAGEMENT_KEY,
@@ -304,6 +306,15 @@ async def test_settings_that_are_none_are_refused_and_nothing_changes(
     before = accepted(await house.manage("/admin/apps/demo/settings"))
     refused(await house.manage("/admin/apps/demo/settings", {"maxUsers": 7, **body}), 400, code)
     assert before == accepted(await house.manage("/admin/apps/demo/settings"))
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"event_retention_days": -1}, {"event_retention_days": 3_651}, {"max_users": -1}, {"max_users": 2**31}]
+)
+def test_numbers_that_nobody_can_mean_are_no_settings_whoever_brings_them(numbers: dict[str, int]) -> None:
+    """One such number in one application made the purge of every event log fail."""
+    with pytest.raises(SettingOutOfRange):
+        checked_settings(ApplicationSettings(**numbers))
 
 
 async def test_rules_for_authenticators_are_not_decided_past_the_guard(

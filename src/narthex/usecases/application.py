@@ -45,6 +45,7 @@ from narthex.webauthn.origin import canonical_origin, is_web_origin, parse_rp_id
 from narthex.webauthn.trust import parse_certificate
 
 MOST_TRUST_ANCHORS = 50
+_MOST = {"event_retention_days": 3_650, "magic_link_monthly_quota": 2**31 - 1, "max_users": 2**31 - 1}
 # Of so many that decide at once, each round lets one through.
 _TRIES = 100
 
@@ -71,6 +72,13 @@ class TrustAnchorInvalid(Malformed):
 
     code = "trust-anchor-invalid"
     advice = "give each anchor a name of its own, one X.509 certificate, and AAGUIDs as UUIDs"
+
+
+class SettingOutOfRange(Malformed):
+    """A number among the settings is one that nobody can mean."""
+
+    code = "setting-out-of-range"
+    advice = "keep events for 0 to 3650 days, and use numbers from 0 to 2147483647 elsewhere"
 
 
 class ApplicationNotFound(NotFound):
@@ -224,8 +232,8 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
     """Spell every origin and rp id the one way in which ceremonies are compared with it, each once; check the rest.
 
     Raises:
-        OriginMalformed, RpIdMalformed, RpIdMigrationInvalid, TrustAnchorInvalid, PolicyInvalid, MailAddressInvalid,
-        MailFieldInvalid, MailTemplateInvalid.
+        OriginMalformed, RpIdMalformed, RpIdMigrationInvalid, SettingOutOfRange, TrustAnchorInvalid, PolicyInvalid,
+        MailAddressInvalid, MailFieldInvalid, MailTemplateInvalid.
     """
     migration = settings.rp_id_migration
     moving: tuple[str, ...] = ()
@@ -238,6 +246,7 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
     rp_ids = (*settings.rp_ids, *moving) if settings.rp_ids else ()
     for rp_id in (*rp_ids, *moving):
         parse_rp_id(rp_id)
+    _check_numbers(settings)
     _check_anchors(settings.trust_anchors)
     checked(settings.authenticator_policy)
     return msgspec.structs.replace(
@@ -250,6 +259,13 @@ def checked_settings(settings: ApplicationSettings) -> ApplicationSettings:
         mail_sender_name=check_sender_name(settings.mail_sender_name),
         magic_link_origins=tuple(dict.fromkeys(map(_page, settings.magic_link_origins))),
     )
+
+
+def _check_numbers(settings: ApplicationSettings) -> None:
+    for name, most in _MOST.items():
+        number = getattr(settings, name)
+        if number is not None and not 0 <= number <= most:
+            raise SettingOutOfRange(f"{name.replace('_', ' ')} cannot be {number}")
 
 
 def _page(origin: str) -> str:
