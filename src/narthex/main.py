@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -191,11 +191,14 @@ def metadata_source(settings: Settings) -> MetadataSource | None:
 async def opened(settings: Settings) -> AsyncIterator[Environment]:
     """A running house: the parts joined, and let go of in order."""
     keyring = read_keyring(settings)
-    store = await open_store(settings.database_url)
-    clock, limiter = SystemClock(), None
-    try:
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as closing:
+        store = await open_store(settings.database_url)
+        closing.push_async_callback(store.close)
         await _match_key(store, keyring)
         limiter = open_limiter(settings.rate_limits, store, clock)
+        if limiter is not None:
+            closing.push_async_callback(limiter.close)
         if settings.conformance_application is not None:
             await _require_application(settings.conformance_application, store)
             _log.warning(
@@ -204,7 +207,7 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             )
         catalog = MetadataCatalog(metadata_signer(settings))
         if settings.metadata is not None:
-            await _read_metadata(catalog, store)
+            await _read_metadata(catalog, store, now=clock.now())
         yield Environment(
             root=store,
             directory=Directory(store, keyring),
@@ -224,10 +227,6 @@ async def opened(settings: Settings) -> AsyncIterator[Environment]:
             ),
             conformance_application=settings.conformance_application,
         )
-    finally:
-        if limiter is not None:
-            await limiter.close()
-        await store.close()
 
 
 @contextlib.asynccontextmanager
@@ -242,16 +241,7 @@ async def operating(settings: Settings) -> AsyncIterator[OperatorCall]:
 
 def _own_call(env: Environment) -> OperatorCall:
     """A call that nobody made: the operator's at the command line, or the server's own."""
-    return OperatorCall(
-        root=env.root,
-        directory=env.directory,
-        keyring=env.keyring,
-        random=env.random,
-        now=env.clock.now(),
-        caller=Caller(),
-        catalog=env.catalog,
-        facilities=env.facilities,
-    )
+    return env.operator_call(Caller())
 
 
 async def _require_application(app_id: str, store: RootStore) -> None:
@@ -267,10 +257,10 @@ async def _require_application(app_id: str, store: RootStore) -> None:
         )
 
 
-async def _read_metadata(catalog: MetadataCatalog, store: RootStore) -> None:
+async def _read_metadata(catalog: MetadataCatalog, store: RootStore, *, now: datetime) -> None:
     """Judge by what is kept from the first request on. What does not verify any more is told, and judged by not."""
     try:
-        await catalog.refresh(store, now=SystemClock().now())
+        await catalog.refresh(store, now=now)
     except Refusal as refusal:
         _log.error("the FIDO metadata is not used", reason=refusal.message, advice=refusal.advice)
 

@@ -180,16 +180,7 @@ def authenticate_operator(env: Environment, headers: Mapping[bytes, bytes], *, t
     wanted = env.management_key
     if not wanted or not hmac.compare_digest(given, wanted.encode()):
         raise KeyRequired(Access.MANAGEMENT_KEY.value, None)
-    return OperatorCall(
-        root=env.root,
-        directory=env.directory,
-        keyring=env.keyring,
-        random=env.random,
-        now=env.clock.now(),
-        caller=Caller(trace_id=trace_id),
-        catalog=env.catalog,
-        facilities=env.facilities,
-    )
+    return env.operator_call(Caller(trace_id=trace_id))
 
 
 def header_text(headers: Mapping[bytes, bytes], name: str) -> str:

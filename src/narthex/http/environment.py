@@ -13,7 +13,7 @@ from narthex.http.key_uses import KeyUses
 from narthex.ports.environment import Clock, Keyring, Random
 from narthex.ports.mail import Mail
 from narthex.ports.store import RootStore
-from narthex.usecases.call import Call, Facilities
+from narthex.usecases.call import Call, Caller, Facilities, OperatorCall
 from narthex.usecases.metadata import MetadataCatalog
 from narthex.usecases.tenant import Directory
 
@@ -68,6 +68,19 @@ class Environment:
     @property
     def errors_url(self) -> str:
         return f"{self.public_url}/errors"
+
+    def operator_call(self, caller: Caller) -> OperatorCall:
+        """A call above applications, at this instant. Whoever hands one out has seen to it that it is the operator."""
+        return OperatorCall(
+            root=self.root,
+            directory=self.directory,
+            keyring=self.keyring,
+            random=self.random,
+            now=self.clock.now(),
+            caller=caller,
+            catalog=self.catalog,
+            facilities=self.facilities,
+        )
 
 
 async def _nowhere(_: str) -> Call | None:
