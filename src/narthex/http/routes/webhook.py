@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
-from uuid import UUID
 
 from narthex.base.values import instant_z, uuid_text
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, between, required
-from narthex.http.routes.passwordless.shapes import Answer, Request, told
+from narthex.http.routes.passwordless.shapes import Answer, Request, told, uuid_of
 from narthex.http.routing import route
 from narthex.ports.changes import DeliveryNotFound, WebhookNotFound
 from narthex.ports.records import Delivery, DeliveryState, Scope, Webhook
@@ -244,10 +243,10 @@ async def webhooks_deliveries(call: Call, query: DeliveriesQuery, webhook_id: st
 )
 async def webhooks_retry(call: Call, webhook_id: str, delivery_id: str) -> None:
     """Send a message again, whatever became of it, with the same `webhook-id` and all its tries before it."""
-    which = _uuid(delivery_id)
+    which = uuid_of(delivery_id)
     if which is None:
         raise DeliveryNotFound("the webhook has no such delivery")
-    await webhook.retry_delivery(call, _webhook_id(webhook_id), which)
+    await webhook.retry_delivery(call, _webhook_id(webhook_id), which.bytes)
 
 
 def _shown(each: Webhook, now: datetime) -> dict[str, Any]:
@@ -289,14 +288,7 @@ def _webhook_id(text: str) -> bytes:
     Raises:
         WebhookNotFound.
     """
-    webhook_id = _uuid(text)
+    webhook_id = uuid_of(text)
     if webhook_id is None:
         raise WebhookNotFound("the application has no such webhook")
-    return webhook_id
-
-
-def _uuid(text: str) -> bytes | None:
-    try:
-        return UUID(text).bytes if len(text) == 36 else None
-    except ValueError:
-        return None
+    return webhook_id.bytes

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from narthex.http.authenticate import Access
 from narthex.http.body import Rule, required
-from narthex.http.routes.passwordless.shapes import AcceptLockOut, Answer, Request, instant_bare, told
+from narthex.http.routes.passwordless.shapes import AcceptLockOut, Answer, Request, instant_bare, told, uuid_of
 from narthex.http.routing import route
 from narthex.ports.records import ListedAuthenticator, Scope
 from narthex.usecases import authenticator_policy
@@ -21,7 +21,7 @@ def _broken_aaguids(value: list[str | None] | None) -> str | None:
         return "The {} field is required."
     if len(value) > _MOST_AT_ONCE:
         return f"{{}} cannot hold more than {_MOST_AT_ONCE} AAGUIDs."
-    if any(_uuid(each) is None for each in value):
+    if any(uuid_of(each) is None for each in value):
         return "{} must hold AAGUIDs in the form of UUIDs."
     return None
 
@@ -112,11 +112,4 @@ def _listed(each: ListedAuthenticator) -> ListedAuthenticatorAnswer:
 
 
 def _uuids(texts: list[str | None] | None) -> list[UUID]:
-    return [aaguid for text in texts or () if (aaguid := _uuid(text)) is not None]
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text is not None and len(text) == 36 else None
-    except ValueError:
-        return None
+    return [aaguid for text in texts or () if (aaguid := uuid_of(text)) is not None]

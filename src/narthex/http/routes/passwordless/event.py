@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Final
-from uuid import UUID
 
 import msgspec
 
@@ -14,7 +13,7 @@ from narthex.http.authenticate import Access
 from narthex.http.body import Rule, between
 from narthex.http.environment import Header, Stream
 from narthex.http.problems import ValidationFailed
-from narthex.http.routes.passwordless.shapes import INSTANT, Answer, Request, instant_bare, instant_of, told
+from narthex.http.routes.passwordless.shapes import INSTANT, Answer, Request, instant_bare, instant_of, told, uuid_of
 from narthex.http.routing import route
 from narthex.ports.records import Event, EventFilter, EventType, Scope
 from narthex.usecases import event_log
@@ -64,10 +63,8 @@ def _broken_event_id(value: str | None) -> str | None:
 
 
 def _event_id(text: str | None) -> bytes | None:
-    try:
-        return UUID(text).bytes if text is not None and len(text) == 36 else None
-    except ValueError:
-        return None
+    event_id = uuid_of(text)
+    return None if event_id is None else event_id.bytes
 
 
 _PATTERNS = Rule(_broken_patterns, {"items": {"type": "string"}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 
@@ -83,6 +84,14 @@ class BeginAnswer(Answer):
         dict[str, Any], told("The options, binary members as base64url.", {"challenge": "7mJk0Qh1…", "…": "…"})
     ]
     session: Annotated[str, told("Send it back with the authenticator's answer.", "session_ATBy_AK0qbVx…")]
+
+
+def uuid_of(text: str | None) -> UUID | None:
+    """A UUID in its usual spelling; None for what is none."""
+    try:
+        return UUID(text) if text is not None and len(text) == 36 else None
+    except ValueError:
+        return None
 
 
 def given(text: str | None, place: str) -> str:
