@@ -17,8 +17,8 @@ import pytest
 from narthex.ports.changes import AddCredential
 from narthex.ports.records import Credential, EventType
 from narthex.usecases.assurance import unpacked
+from narthex.usecases.creation_options import OFFERED_ALGORITHMS
 from narthex.usecases.policy_report import MOST_SHOWN
-from narthex.usecases.registration import OFFERED_ALGORITHMS
 from narthex.webauthn.authenticator_policy import RULES, Mode
 from tests.store.records import make_credential
 from tests.support.application import Application, Begun, Ceremonies, HouseInProcess, accepted, problem_of, refused

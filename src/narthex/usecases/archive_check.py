@@ -23,8 +23,8 @@ from narthex.ports.records import (
 )
 from narthex.usecases.api_key import LONGEST_NAME, MOST_NETWORKS, SCOPES_OF_KIND
 from narthex.usecases.configuration import LONGEST_TIME_TO_LIVE, is_purpose
+from narthex.usecases.creation_options import HINTS, USER_VERIFICATIONS
 from narthex.usecases.reference_row import RecordUnreadable, is_slow_hash
-from narthex.usecases.registration import HINTS, USER_VERIFICATIONS
 from narthex.usecases.retention import LONGEST_RETENTION_DAYS
 from narthex.usecases.webhook import LONGEST_DESCRIPTION, MOST_EVENT_TYPES
 from narthex.webauthn.origin import canonical_origin, parse_rp_id

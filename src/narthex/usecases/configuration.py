@@ -22,8 +22,8 @@ from narthex.ports.changes import (
 )
 from narthex.ports.records import AuthenticationConfiguration, EventType
 from narthex.usecases.call import Call
+from narthex.usecases.creation_options import HINTS, USER_VERIFICATIONS
 from narthex.usecases.event import log
-from narthex.usecases.registration import HINTS, USER_VERIFICATIONS
 from narthex.usecases.tenant import PRESETS
 
 LONGEST_PURPOSE: Final = 255

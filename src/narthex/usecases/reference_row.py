@@ -32,7 +32,7 @@ from narthex.ports.records import (
 from narthex.ports.reference import Row
 from narthex.usecases.alias import reference_hash
 from narthex.usecases.api_key import SCOPES_OF_KIND, key_mac
-from narthex.usecases.registration import USER_VERIFICATIONS
+from narthex.usecases.creation_options import USER_VERIFICATIONS
 from narthex.usecases.retention import LONGEST_RETENTION_DAYS
 from narthex.usecases.user import LONGEST_USER_ID_BYTES
 from narthex.webauthn.cose import parse_public_key

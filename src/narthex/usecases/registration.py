@@ -35,19 +35,22 @@ from narthex.usecases.ceremony import (
     refuse_ceremony,
     require_origin,
 )
+from narthex.usecases.creation_options import (
+    OFFERED_ALGORITHMS,
+    USER_VERIFICATIONS,
+    CreationOptions,
+    allowed_attestation,
+    attachment,
+    conveyance,
+    known_word,
+)
 from narthex.usecases.event import log
 from narthex.usecases.limit import count_ceremony
 from narthex.usecases.notice import new_passkey_notices
 from narthex.usecases.sign_in_token import seal_sign_in_token
 from narthex.usecases.token_key import DROPPED_AFTER, open_token, seal_token
 from narthex.webauthn.assurance import Assurance, Method
-from narthex.webauthn.authenticator_policy import (
-    REFUSING,
-    Occasion,
-    PasskeyLimitReached,
-    needs_attestation,
-    offered_algorithms,
-)
+from narthex.webauthn.authenticator_policy import REFUSING, Occasion, PasskeyLimitReached, offered_algorithms
 from narthex.webauthn.errors import RpIdMismatch
 from narthex.webauthn.messages import RegistrationResponse
 from narthex.webauthn.registration import VerifiedRegistration, verify_registration
@@ -56,22 +59,11 @@ from narthex.webauthn.trust import TrustVerdict
 REGISTER_TOKEN_LIVES = timedelta(seconds=120)
 VERIFY_TOKEN_LIVES = timedelta(seconds=120)
 
-OFFERED_ALGORITHMS = (-8, -7, -257, -37, -35, -258, -38, -36, -259, -39)
-USER_VERIFICATIONS = ("required", "preferred", "discouraged")
-AUTHENTICATOR_TYPES = ("platform", "cross-platform")
-HINTS = ("security-key", "client-device", "hybrid")
 # CTAP 2.1, section 6.4: PINs have 4 to 63 bytes.
 _IMPOSSIBLE_PIN_LENGTH = 64
 # So many registrations of one user may be under way at once before the limit is counted in the act itself: counting
 # makes them wait for one another.
 _SIDE_BY_SIDE = 64
-LARGE_BLOB_SUPPORT = ("preferred", "required")
-CREDENTIAL_PROTECTION = (
-    "userVerificationOptional",
-    "userVerificationOptionalWithCredentialIDList",
-    "userVerificationRequired",
-)
-_ATTACHMENT_OF_HINT = {"security-key": "cross-platform", "hybrid": "cross-platform", "client-device": "platform"}
 
 
 class MissingUserId(Malformed):
@@ -79,34 +71,6 @@ class MissingUserId(Malformed):
 
     code = "missing-userid"
     advice = "send `userId` to `/register/token`"
-
-
-class InvalidArgument(Malformed):
-    """A setting has a value that we do not know."""
-
-    code = "invalid-argument"
-    advice = "use one of the values that the API reference lists"
-
-
-class InvalidAttestation(Malformed):
-    """The attestation conveyance is none that we support."""
-
-    code = "invalid-attestation"
-    advice = "use `none`, or `direct`, `indirect` or `enterprise` where the application allows it"
-
-
-class AttestationNotAllowed(Malformed):
-    """The application does not ask for attestation."""
-
-    code = "attestation-not-supported-on-plan"
-    advice = "ask the operator to allow attestation for this application, or use `none`"
-
-
-class EnterpriseAttestationNotAllowed(Malformed):
-    """The application does not ask which very authenticator it is."""
-
-    code = "enterprise-attestation-not-allowed"
-    advice = "ask the operator to allow enterprise attestation for this application, or use `direct`"
 
 
 class ConditionalCreateUnverified(Malformed):
@@ -159,27 +123,6 @@ class Enrolment:
     """Whom to tell by mail once the passkey is made, whatever the application's settings say; empty for nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class CreationOptions:
-    """What the browser must be told to make a credential (L3 #dictdef-publickeycredentialcreationoptions)."""
-
-    rp_id: str
-    user_handle: bytes
-    username: str
-    display_name: str
-    challenge: bytes
-    attestation: str
-    attachment: str | None
-    discoverable: bool
-    user_verification: str
-    hints: Sequence[str]
-    exclude: Sequence[Credential]
-    algorithms: Sequence[int]
-    """COSE identifiers, the best first."""
-    conditional: bool
-    extensions: RequestedExtensions | None
-
-
 async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
     """Give leave to enrol one passkey.
 
@@ -194,7 +137,7 @@ async def issue_register_token(call: Call, enrolment: Enrolment) -> str:
     _refuse_too_many_credentials(call, len(kept))
     if not kept:  # A user who is here already may always add another passkey.
         await _refuse_too_many_users(call)
-    attestation = _attestation(call, enrolment.attestation)
+    attestation = allowed_attestation(call, enrolment.attestation)
     if enrolment.conditional and (enrolment.user_verification or "").lower() == "required":
         raise ConditionalCreateUnverified("a passkey cannot be made without asking and require user verification")
     await refuse_taken(call, enrolment.user_id, aliases)
@@ -229,7 +172,7 @@ async def begin_registration(
     Raises:
         MissingToken, InvalidToken, InvalidTokenFormat, ExpiredToken, NonceSpent, OriginRequired, OriginNotAllowed,
         RpIdRequired, RpIdRefused, MissingUserId, RateLimited, TooManyCredentials, PasskeyLimitReached, InvalidArgument,
-        and what `_attestation` refuses, for the operator may have decided anew since the token was given.
+        and what `allowed_attestation` refuses, for the operator may have decided anew since the token was given.
     """
     leave = await open_token(call, token, TokenKind.REGISTER, RegisterToken)
     refuse_expired(leave.expires_at, now=call.now)
@@ -249,10 +192,10 @@ async def begin_registration(
         username=leave.username,
         display_name=leave.display_name,
         challenge=call.random(CHALLENGE_SIZE),
-        attestation=_conveyance(call, _attestation(call, leave.attestation)),
-        attachment=_attachment(leave),
+        attestation=conveyance(call, allowed_attestation(call, leave.attestation)),
+        attachment=attachment(leave),
         discoverable=leave.discoverable,
-        user_verification=_known(leave.user_verification, USER_VERIFICATIONS, "user verification"),
+        user_verification=known_word(leave.user_verification, USER_VERIFICATIONS, "user verification"),
         hints=leave.hints,
         exclude=kept,
         algorithms=offered_algorithms(call.application.settings.authenticator_policy, OFFERED_ALGORITHMS),
@@ -518,37 +461,3 @@ async def _refuse_too_many_users(call: Call) -> None:
     most = call.application.settings.max_users
     if most is not None and await call.store.has_users(most):
         raise MaxUsersReached(f"the application may hold {most} users, and it does")
-
-
-def _attestation(call: Call, attestation: str | None) -> str:
-    if not attestation or attestation.lower() == "none":
-        return "none"
-    if attestation not in ("direct", "indirect", "enterprise"):
-        raise InvalidAttestation("attestation type not supported")
-    settings = call.application.settings
-    if not settings.allow_attestation:
-        raise AttestationNotAllowed("attestation is not enabled for this application")
-    if attestation == "enterprise" and not settings.enterprise_attestation:
-        raise EnterpriseAttestationNotAllowed("enterprise attestation is not enabled for this application")
-    return attestation
-
-
-def _conveyance(call: Call, asked: str) -> str:
-    """What to ask of the browser: where the policy cannot be met without attestation, `direct` at least."""
-    policy = call.application.settings.authenticator_policy
-    needed = needs_attestation(policy, allow_list_used=bool(call.tenant.allowed_models))
-    return "direct" if needed and asked in ("none", "indirect") else asked
-
-
-def _attachment(leave: RegisterToken) -> str | None:
-    if leave.hints:
-        return _ATTACHMENT_OF_HINT[leave.hints[0]]
-    if leave.authenticator_type.lower() == "any":
-        return None
-    return _known(leave.authenticator_type, AUTHENTICATOR_TYPES, "authenticator type")
-
-
-def _known(text: str, known: tuple[str, ...], noun: str) -> str:
-    if text.lower() not in known:
-        raise InvalidArgument(f"`{text[:50]}` is no {noun} that we know", advice=f"use one of {', '.join(known)}")
-    return text.lower()

@@ -33,13 +33,8 @@ from narthex.http.routes.passwordless.shapes import bytes_of, given, known_attac
 from narthex.http.routes.passwordless.sign_in import AssertionResponseBody, request_options_json
 from narthex.http.routing import JSON_TYPE, Endpoint, RouteSpec, route
 from narthex.usecases.call import Call, Caller
-from narthex.usecases.registration import (
-    USER_VERIFICATIONS,
-    Enrolment,
-    begin_registration,
-    finish_registration,
-    issue_register_token,
-)
+from narthex.usecases.creation_options import USER_VERIFICATIONS
+from narthex.usecases.registration import Enrolment, begin_registration, finish_registration, issue_register_token
 from narthex.usecases.sign_in import begin_sign_in, finish_sign_in
 from narthex.webauthn.messages import AuthenticationResponse, RegistrationResponse
 from narthex.webauthn.origin import canonical_origin

@@ -14,7 +14,7 @@ from narthex.ports.records import AuthenticationConfiguration, Scope
 from narthex.usecases import configuration
 from narthex.usecases.call import Call
 from narthex.usecases.configuration import LONGEST_PURPOSE, LONGEST_TIME_TO_LIVE, Demands, is_purpose
-from narthex.usecases.registration import HINTS, USER_VERIFICATIONS
+from narthex.usecases.creation_options import HINTS, USER_VERIFICATIONS
 
 _LONGEST_NAME: Final = 255
 _NAMES_OF_HINTS: Final = {"security-key": "SecurityKey", "client-device": "ClientDevice", "hybrid": "Hybrid"}

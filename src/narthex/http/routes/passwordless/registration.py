@@ -35,14 +35,9 @@ from narthex.tokens.payloads import RequestedExtensions
 from narthex.usecases import registration
 from narthex.usecases.alias import LONGEST_ALIAS, wrong_shape
 from narthex.usecases.call import Call
+from narthex.usecases.creation_options import CREDENTIAL_PROTECTION, HINTS, LARGE_BLOB_SUPPORT, CreationOptions
 from narthex.usecases.credential import LONGEST_NICKNAME
-from narthex.usecases.registration import (
-    CREDENTIAL_PROTECTION,
-    HINTS,
-    LARGE_BLOB_SUPPORT,
-    CreationOptions,
-    Enrolment,
-)
+from narthex.usecases.registration import Enrolment
 from narthex.usecases.user import LONGEST_USER_ID_BYTES
 from narthex.webauthn.messages import RegistrationResponse
 
