@@ -117,6 +117,7 @@ async def prepare(settings: Settings) -> None:
     make_data_dir(settings)
     # Read again by each worker; asked now, so that a start is refused with a sentence.
     metadata_signer(settings)
+    open_mail(settings.mail, settings.mail_from)
     revision = await migrate.current(settings.database_url)
     if revision is None:
         await migrate.upgrade(settings.database_url)

@@ -124,7 +124,7 @@ def _workers(text: str) -> int:
 
 def _rate_limits(text: str) -> str:
     if text.startswith(("redis://", "rediss://")):
-        return text
+        return Secret(text)  # It may hold a password.
     if text.lower() not in ("on", "off", "database"):
         raise ValueError("is none of `on`, `off`, `database` and `redis://…`")
     return text.lower()

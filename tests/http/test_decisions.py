@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from narthex.adapters.system import system_random
 from narthex.http.body import camel
 from narthex.ports.changes import SettingsChanged
 from narthex.ports.records import Application, EventType, RpIdMigration
@@ -27,16 +26,7 @@ OLD, NEW = "old.example", "new.example"
 
 
 def operator(house: HouseInProcess) -> OperatorCall:
-    env = house.env
-    return OperatorCall(
-        root=env.root,
-        directory=env.directory,
-        keyring=env.keyring,
-        random=system_random,
-        now=env.clock.now(),
-        caller=Caller(),
-        catalog=env.catalog,
-    )
+    return house.env.operator_call(Caller())
 
 
 MODES = {rule.replace("-", "_"): "monitor" for rule in RULES if rule != "algorithms"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,15 @@ GOOD: list[tuple[str, str, Any]] = [
     ("data_dir", "~/data", Path.home() / "data"),
     ("trusted_proxies", "", ()),
     ("trusted_proxies", "10.0.0.0/8, ::1,", (ip_network("10.0.0.0/8"), ip_network("::1"))),
-    ("rate_limits", "OFF", False),
-    ("rate_limits", "on", True),
+    ("rate_limits", "OFF", "off"),
+    ("rate_limits", "on", "on"),
+    ("rate_limits", "redis://:password@redis.internal/0", "redis://:password@redis.internal/0"),
+    ("mail", "off", None),
+    ("mail_from", "passkeys@example.com", "passkeys@example.com"),
+    ("new_application_hold", "0", timedelta(0)),
+    ("new_application_hold", "24", timedelta(hours=24)),
+    ("egress_networks", "", ()),
+    ("egress_networks", "10.1.0.0/16, fd00::/8", (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))),
     ("metadata", "https://mds3.fidoalliance.org/", "https://mds3.fidoalliance.org/"),
     ("metadata", "http://127.0.0.1:9000/blob", "http://127.0.0.1:9000/blob"),
     ("metadata", "fido/blob.jwt", Path("fido/blob.jwt")),
@@ -68,6 +76,13 @@ BAD: list[tuple[str, str]] = [
     ("master_key_file", "~nobody-of-this-name/key"),
     ("rate_limits", "yes"),
     ("rate_limits", "1"),
+    ("rate_limits", "http://redis.internal"),
+    ("new_application_hold", "-1"),
+    ("new_application_hold", "1.5"),
+    ("new_application_hold", "a day"),
+    ("new_application_hold", "10000"),
+    ("egress_networks", "10.0.0.1/8"),
+    ("egress_networks", "webhooks.internal"),
     ("metadata", "http://mds3.fidoalliance.org/"),
     ("metadata", "ftp://example.com/blob"),
     ("metadata", "~nobody-of-this-name/blob"),
@@ -93,13 +108,29 @@ def test_a_good_value_is_read(name: str, text: str, value: Any) -> None:
 def test_a_bad_value_is_refused_by_its_name(name: str, text: str) -> None:
     with pytest.raises(SettingRefused) as refused:
         read(**{name: text})
-    assert refused.value.message.startswith(f"NARTHEX_{name.upper()} `{text}` ")
+    shown = "" if name in {row.name for row in SETTINGS if row.secret} else f"`{text}` "
+    assert refused.value.message.startswith(f"NARTHEX_{name.upper()} {shown}")
+    assert shown or text not in refused.value.message
+
+
+def test_mail_needs_somebody_to_be_from() -> None:
+    with pytest.raises(SettingRefused, match="NARTHEX_MAIL_FROM is required"):
+        read(mail="console")
+    settings = read(mail="smtp://u:p@mail.internal", mail_from="passkeys@example.com")
+    assert (Secret("smtp://u:p@mail.internal"), "passkeys@example.com") == (settings.mail, settings.mail_from)
+
+
+def test_limits_are_counted_in_a_database_where_several_servers_share_one() -> None:
+    assert "database" == read(rate_limits="database", database_url="postgresql://h/d").rate_limits
+    with pytest.raises(SettingRefused, match="for several servers on PostgreSQL"):
+        read(rate_limits="database")
 
 
 def test_every_setting_has_a_good_case_and_those_that_can_be_wrong_a_bad_one() -> None:
     names = {row.name for row in SETTINGS}
     assert names == {name for name, _, _ in GOOD} | {"listen"}
-    anything_goes = {"database_url", "management_key", "master_key", "conformance_application"}
+    # What mails are sent by and from is read, and refused, where it is used.
+    anything_goes = {"database_url", "management_key", "master_key", "conformance_application", "mail", "mail_from"}
     assert names == {name for name, _ in BAD} | anything_goes
 
 
@@ -117,7 +148,7 @@ def test_without_any_setting_the_server_is_for_this_machine() -> None:
     assert ("127.0.0.1", 8470) == (settings.listen_host, settings.listen_port)
     assert "http://localhost:8470" == settings.public_url
     assert "sqlite:///.narthex/narthex.db" == settings.database_url
-    assert (1, None, None, (), True, "info") == (
+    assert (1, None, None, (), "on", "info") == (
         settings.workers,
         settings.management_key,
         settings.master_key,
@@ -157,13 +188,16 @@ def test_a_slip_of_the_pen_is_noticed() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    shown = repr(read(management_key="hush hush", master_key="secret " * 8))
+    redis, mail = "redis://:secret s@redis.internal", "smtp://ann:secret s@mail.internal"
+    given = {"management_key": "hush hush", "master_key": "secret " * 8, "rate_limits": redis, "mail": mail}
+    shown = repr(read(**given, mail_from="passkeys@example.com"))
     assert "hush" not in shown
     assert "secret s" not in shown
 
 
 def test_a_bad_secret_is_not_quoted() -> None:
-    assert {"database_url", "management_key", "master_key"} == {row.name for row in SETTINGS if row.secret}
+    secrets = {"database_url", "management_key", "master_key", "rate_limits", "mail"}
+    assert secrets == {row.name for row in SETTINGS if row.secret}
 
 
 @given(name=st.sampled_from([row.name for row in SETTINGS]), text=st.text(max_size=40))
@@ -185,7 +219,7 @@ def test_settings_stand_in_a_toml_file(file: Path) -> None:
         'listen = "127.0.0.1:9000"\nrate_limits = false\nworkers = 1\ntrusted_proxies = ["10.0.0.0/8", "::1"]\n'
     )
     settings = read_settings({}, config=file)
-    assert (9000, False) == (settings.listen_port, settings.rate_limits)
+    assert (9000, "off") == (settings.listen_port, settings.rate_limits)
     assert (ip_network("10.0.0.0/8"), ip_network("::1")) == settings.trusted_proxies
 
 
