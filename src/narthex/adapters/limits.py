@@ -178,8 +178,9 @@ class Counts(Protocol):
 class SharedLimiter:
     """Counts here and in a place that others share, and here alone while that place is away."""
 
-    def __init__(self, counts: Counts, clock: Clock) -> None:
+    def __init__(self, counts: Counts, clock: Clock, *, patience_s: float = PATIENCE_S) -> None:
         self._counts = counts
+        self._patience_s = patience_s
         self._clock = clock
         self._memory = MemoryLimiter(clock)
         self._failed_at_s: float | None = None
@@ -194,10 +195,10 @@ class SharedLimiter:
             # This call finds out whether the other is back. The rest need not wait with it.
             self._failed_at_s = now_s
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 counts = await self._counts.add([_counter(limit, what, now_s) for limit, what in counted])
         except (CountsUnavailable, TimeoutError) as e:
-            self._note_failure(str(e) or f"no answer within {PATIENCE_S} s", now_s)
+            self._note_failure(str(e) or f"no answer within {self._patience_s} s", now_s)
             return None
         self._note_answer()
         return self._judge(counted, counts, now_s)
