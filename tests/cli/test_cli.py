@@ -447,7 +447,8 @@ def test_a_setting_is_decided_at_the_start_or_later(operator: Operator, name: st
 
     member = camel(name)
     assert decided == shown(operator, "first")[member] == after[member]
-    assert before | {member: decided} == after
+    # How many links may be sent follows from the quota and the application's age.
+    assert before | {member: decided, "magicLinksAllowed": after["magicLinksAllowed"]} == after
 
 
 def test_a_limit_and_a_list_are_taken_back(operator: Operator) -> None:
@@ -464,6 +465,14 @@ def test_an_application_is_shown_without_its_secrets(operator: Operator) -> None
     assert made["apiKeys"][0] in said
     assert not any(secret in said for secret in made["apiSecrets"])
     assert f"demo:secret:{'*' * 28}{made['apiSecrets'][0][-4:]}" in said
+
+
+def test_an_application_shows_how_much_of_its_quota_is_used(operator: Operator) -> None:
+    operator.does("app", "create", "demo", "--magic-link-quota", "50")
+    # Of a day-old application's quota a fifth is open.
+    assert "magic links sent: 0 of 10 in 30 days" in operator.does("app", "show", "demo")
+    shown = json.loads(operator.does("app", "show", "demo", "--json"))
+    assert (0, 10) == (shown["magicLinksSent"], shown["magicLinksAllowed"])
 
 
 @pytest.mark.parametrize("command", [["app", "set", "nobody", "--events"], ["app", "show", "nobody"]])

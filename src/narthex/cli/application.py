@@ -189,18 +189,25 @@ def set_(
 def show(name: Name, /, *, as_json: AsJson = False, config: Config = None) -> None:
     """Print what is decided for an application, and its keys. Secrets are not known here."""
     from narthex.usecases.application import get_application
+    from narthex.usecases.magic_link import count_sent, monthly_quota
 
-    _, application = operate(config, lambda call: get_application(call, name))
+    async def act(call: OperatorCall) -> tuple[Application, int, int]:
+        application = await get_application(call, name)
+        quota = monthly_quota(application, call.now - application.created_at)
+        return application, await count_sent(call, application), quota
+
+    _, (application, sent, quota) = operate(config, act)
     decided = msgspec.to_builtins(application.settings)
     keys = [
         {"kind": str(key.kind), "key": key.value or f"{name}:secret:{'*' * 28}{key.hint}", "locked": key.locked}
         for key in application.api_keys
     ]
     if as_json:
-        print_json({**life_of(application), **decided, "keys": keys})
+        links = {"magic_links_sent": sent, "magic_links_allowed": quota}
+        print_json({**life_of(application), **decided, **links, "keys": keys})
         return
     state = {"state": state_of(application), "created_at": f"{minute(application.created_at)} UTC"}
-    print_members({**state, **_in_lines(decided)})
+    print_members({**state, **_in_lines(decided), "magic_links_sent": f"{sent} of {quota} in 30 days"})
     print(f"authenticator policy: see `narthex policy show {name}`")
     for key in keys:
         print(f"{key['kind']} key: {key['key']}{' (locked)' if key['locked'] else ''}")

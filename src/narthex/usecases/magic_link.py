@@ -26,7 +26,7 @@ from narthex.ports.mail import Message
 from narthex.ports.records import Application, DispatchedMail, EventType
 from narthex.tokens.payloads import LinkTicket, refuse_expired
 from narthex.tokens.sealed import TokenKind
-from narthex.usecases.call import Call, time_ordered_id
+from narthex.usecases.call import Call, OperatorCall, time_ordered_id
 from narthex.usecases.event import log
 from narthex.usecases.limit import (
     MAGIC_LINKS_OF_APPLICATION,
@@ -251,6 +251,11 @@ async def open_link(call: Call, link: LinkTicket) -> str:
         ),
     )
     return filled(link.url_template, token)
+
+
+async def count_sent(call: OperatorCall, application: Application) -> int:
+    """How many magic links an application has sent, of those that still count against its quota."""
+    return await call.root.tenant(application.app_id).count_mails(since=call.now - QUOTA_WINDOW)
 
 
 def monthly_quota(application: Application, age: timedelta) -> int:
