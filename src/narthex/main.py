@@ -24,7 +24,7 @@ from narthex.adapters.mail import open_mail
 from narthex.adapters.metadata_source import FileSource, UrlSource
 from narthex.adapters.sql import migrate, open_store
 from narthex.adapters.system import SystemClock, system_random
-from narthex.base.errors import Refusal, Rejected
+from narthex.base.errors import Refusal, Rejected, Unavailable
 from narthex.http import client
 from narthex.http.app import create_app
 from narthex.http.environment import Environment
@@ -295,7 +295,8 @@ class Server:
                 chores.cancel()
                 # What it was doing ends before the store closes; what it leaves, another server or the next start does.
                 await asyncio.wait((chores,))
-                await keep_key_uses(env)
+                with contextlib.suppress(Unavailable):  # The database may be gone first: a minute's word is lost.
+                    await keep_key_uses(env)
         except Refusal as refusal:
             _log.error("start refused", reason=refusal.message, advice=refusal.advice)
             await send({"type": "lifespan.startup.failed", "message": refusal.message})
