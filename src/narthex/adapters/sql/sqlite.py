@@ -52,20 +52,26 @@ _BATCH_ACTS: Final = 200
 
 
 def connect(path: str, *, busy_timeout_ms: int = _BUSY_TIMEOUT_MS) -> sqlite3.Connection:
-    """Open a connection in our manner. Raises `StoreUnavailable`."""
+    """Open a connection in our manner. Raises `StoreUnavailable`.
+
+    Args:
+        busy_timeout_ms: how long statements wait for their turn. The opening itself is always patient: whoever closes
+            the file as the last one locks it for a moment.
+    """
     if sqlite3.sqlite_version_info < _OLDEST:
         raise StoreUnavailable(f"SQLite 3.37 or later is needed; this Python has {sqlite3.sqlite_version}")
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
         try:
-            connection.execute(f"pragma busy_timeout = {busy_timeout_ms}")
-            _use_write_ahead_log(connection, patience_s=busy_timeout_ms / 1000)
+            connection.execute(f"pragma busy_timeout = {_BUSY_TIMEOUT_MS}")
+            _use_write_ahead_log(connection, patience_s=_BUSY_TIMEOUT_MS / 1000)
             connection.execute("pragma synchronous = full")
             connection.execute("pragma foreign_keys = on")
             # Savepoints and sorts spill into memory: a temporary file would be another disk to wait for.
             connection.execute("pragma temp_store = memory")
             # Nonces fall all over their tree; with the default 2 MB a batch spills pages before its COMMIT.
             connection.execute(f"pragma cache_size = -{_CACHE_KB}")
+            connection.execute(f"pragma busy_timeout = {busy_timeout_ms}")
         except BaseException:
             connection.close()
             raise
